@@ -1,0 +1,264 @@
+"""One pool's objects: prepared in slices, committed in one step, readable as of any position.
+
+Theory of operation. The pool's watch is the only writer. It hands what XAPI said to `prepare`,
+which compares and diffs in slices (the loop may run between them, for nothing else writes), and
+then calls `commit`: one synchronous step that touches the entries, the indexes and the journal, so
+that no reader ever sees half a batch. What equals what we hold is dropped here: it makes no change.
+
+A relist is a preparation too: `prepare_relist` treats the list as the whole truth about some
+classes and makes removals of everything else that we hold of them. So a reconnect changes
+exactly what changed meanwhile, in the same epoch.
+
+Guarantees: seq grows by one per change; an entry is never mutated; a key names one object for ever
+(an object that goes and comes back has a new key); a batch is seen whole or not at all.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from xoproxy.cache.diff import changed_fields
+from xoproxy.cache.index import ByClass, References
+from xoproxy.cache.journal import Journal, JournalBudget
+from xoproxy.model import Batch, Change, Entry, Event, Key, PoolId, Ref, Removal, Upsert, XapiClass
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def key_text(number: int) -> Key:
+    """Write a number in base 36: six characters last for two thousand million objects."""
+    text = ""
+    while True:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+        if not number:
+            return Key(text)
+
+
+class Preparation:
+    """A batch in the making: the pending outcome per object, against a store that stands still."""
+
+    def __init__(self, store: "Store", events: Iterable[Event]) -> None:
+        self._store = store
+        self._events = iter(events)
+        self._base_seq = store.seq
+        self._next_key = store.next_key
+        self.outcomes: dict[Ref, tuple[Entry | None, Entry | None, Change]] = {}
+        """Reference -> entry before, entry after, the change; in the order of the changes."""
+        self.event_count = 0
+        self.unchanged_count = 0
+
+    def step(self, count: int = 64) -> bool:
+        """Prepare up to `count` more events; tell whether any are left."""
+        for _ in range(count):
+            event = next(self._events, None)
+            if event is None:
+                return False
+            self.event_count += 1
+            match event:
+                case Upsert():
+                    self._upsert(event)
+                case Removal(ref):
+                    self._remove(ref)
+        return True
+
+    @property
+    def next_key(self) -> int:
+        return self._next_key
+
+    @property
+    def base_seq(self) -> int:
+        return self._base_seq
+
+    def _upsert(self, event: Upsert) -> None:
+        before = self._store.get(event.ref)
+        if event.ref in self.outcomes:
+            self._settle(event.ref)
+        if before is None:
+            raw = bytes(event.raw)  # a copy, so that the reply it was cut from can go
+            key = key_text(self._next_key)
+            self._next_key += 1
+            self._record(None, key, event, raw, (None, raw))
+            return
+        if before.raw == event.raw:
+            self.unchanged_count += 1
+            return
+        raw = bytes(event.raw)
+        differing = changed_fields(before.raw, raw)
+        if differing is None:
+            self.unchanged_count += 1
+        else:
+            self._record(before, before.key, event, raw, differing)
+
+    def _record(
+        self,
+        before: Entry | None,
+        key: Key,
+        event: Upsert,
+        raw: bytes,
+        values: tuple[bytes | None, bytes],
+    ) -> None:
+        seq = self._base_seq + len(self.outcomes) + 1
+        entry = Entry(key, event.ref, event.cls, seq, raw)
+        self.outcomes[event.ref] = before, entry, Change(seq, key, event.ref, event.cls, *values)
+
+    def _remove(self, ref: Ref) -> None:
+        before = self._store.get(ref)
+        if ref in self.outcomes:
+            self._settle(ref)
+        if before is None:
+            self.unchanged_count += 1
+            return
+        seq = self._base_seq + len(self.outcomes) + 1
+        change = Change(seq, before.key, ref, before.cls, before.raw, None)
+        self.outcomes[ref] = before, None, change
+
+    def _settle(self, ref: Ref) -> None:
+        """Take back what this batch said of an object earlier; a later event says otherwise.
+
+        Rare: XAPI names an object once per reply. The gap in the numbers is closed.
+        """
+        del self.outcomes[ref]
+        for seq, (other, (before, after, change)) in enumerate(
+            list(self.outcomes.items()), self._base_seq + 1
+        ):
+            if change.seq != seq:
+                moved = after and replace(after, seq=seq)
+                self.outcomes[other] = before, moved, replace(change, seq=seq)
+
+
+class Store:
+    """The entries of one pool and their history.
+
+    Args:
+        pool: whose.
+        epoch: random text that names this history.
+        budget: bound of the journal.
+    """
+
+    def __init__(self, pool: PoolId, epoch: str, budget: JournalBudget | None = None) -> None:
+        self.pool = pool
+        self.epoch = epoch
+        self.loaded = False
+        """Whether the pool was listed once: before, an empty store means nothing."""
+        self.classes: frozenset[XapiClass] = frozenset()
+        """The classes with events that the pool has; known once it was listed."""
+        self.journal = Journal(budget or JournalBudget())
+        self.by_class = ByClass()
+        self.next_key = 0
+        self.xapi_token = ""
+        self._entries: dict[Ref, Entry] = {}
+        self._references: References | None = None
+        self._references_complete = False
+
+    @property
+    def seq(self) -> int:
+        return self.journal.head
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, ref: Ref) -> Entry | None:
+        return self._entries.get(ref)
+
+    def entries(self, cls: XapiClass) -> Iterable[Entry]:
+        return self.by_class.entries(cls)
+
+    def prepare(self, events: Iterable[Event]) -> Preparation:
+        """Begin a batch from events."""
+        return Preparation(self, events)
+
+    def prepare_relist(
+        self, classes: Iterable[XapiClass], records: Iterable[Upsert]
+    ) -> Preparation:
+        """Begin a batch from a list: whatever else we hold of `classes` is gone.
+
+        Args:
+            classes: those that were listed completely.
+            records: all their objects (records of other classes are plain upserts).
+        """
+
+        def events() -> Iterator[Event]:
+            listed: set[Ref] = set()
+            for record in records:
+                listed.add(record.ref)
+                yield record
+            for cls in classes:
+                for entry in self.by_class.entries(cls):
+                    if entry.ref not in listed:
+                        yield Removal(entry.ref)
+
+        return Preparation(self, events())
+
+    def commit(self, prepared: Preparation, at_s: float, xapi_token: str | None = None) -> Batch:
+        """Make a prepared batch true: entries, indexes and journal, in one synchronous step.
+
+        Args:
+            prepared: of this store, the latest one; every step was taken.
+            at_s: now, in seconds of a monotonic clock.
+            xapi_token: XAPI's event position after this batch; None keeps the last one.
+
+        Returns:
+            The batch, perhaps with no changes. The first one, which loads the pool, is not kept in
+            the journal: there is nothing before it to which a client could be related.
+        """
+        if prepared.base_seq != self.seq:
+            raise RuntimeError("two preparations at once: the watch must be the only writer")
+        for ref, (before, after, _) in prepared.outcomes.items():
+            self._put(ref, before, after)
+        self.next_key = prepared.next_key
+        if xapi_token is not None:
+            self.xapi_token = xapi_token
+        changes = tuple(change for _, _, change in prepared.outcomes.values())
+        batch = Batch(
+            pool=self.pool,
+            epoch=self.epoch,
+            from_seq=self.seq,
+            to_seq=self.seq + len(changes),
+            xapi_token=self.xapi_token,
+            changes=changes,
+            at_s=at_s,
+        )
+        if not self.loaded:
+            self.journal.clear(batch.to_seq)
+            self.loaded = True
+        elif changes:
+            self.journal.append(batch)
+        return batch
+
+    def _put(self, ref: Ref, before: Entry | None, after: Entry | None) -> None:
+        if before is not None and self._references is not None:
+            self._references.remove(before)
+        if after is not None:
+            self._entries[ref] = after
+            self.by_class.put(after)
+            if self._references is not None:
+                self._references.add(after)
+        elif before is not None:
+            del self._entries[ref]
+            self.by_class.remove(before)
+
+    def index_references(self, slice_size: int = 500) -> Iterator[None]:
+        """Build the reference index in slices, if it is not there; commits keep it true meanwhile.
+
+        Adding an entry twice does nothing, and an entry changed before its turn is added as it is
+        then; so the slices need no view of the past.
+        """
+        if self._references_complete:
+            return
+        if self._references is None:
+            self._references = References()
+        references = self._references
+        for number, ref in enumerate(list(self._entries), 1):
+            entry = self._entries.get(ref)
+            if entry is not None:
+                references.add(entry)
+            if number % slice_size == 0:
+                yield
+        self._references_complete = True
+
+    def referrers(self, target: Ref) -> Iterable[Ref]:
+        """Name the objects whose records mention `target`; `index_references` must have run."""
+        if self._references is None:
+            raise RuntimeError("the reference index is not built")
+        return self._references.referrers(target)
