@@ -1,0 +1,93 @@
+"""Write the simulator's data model from the full description of XAPI's.
+
+    python tools/make_datamodel.py ../shared/xapi/datamodel.json xoproxy/simulator/datamodel.json
+
+Kept are names, types, defaults, qualifiers, enums, relations and releases; one class, enum or
+relation a line, so that a newer model shows as a readable difference.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+FLAGS = ("gen_events", "in_db", "persist", "ctor")
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def field_of(full: dict[str, Any]) -> dict[str, Any]:
+    field = {"type": full["type"], "q": full["q"], "since": full["since"]}
+    if "default" in full:
+        field["default"] = full["default"]
+    return field
+
+
+def message_of(full: dict[str, Any]) -> dict[str, Any]:
+    """Shorten a message: the session parameter becomes the absence of `no_session`."""
+    params = full["params"]
+    has_session = bool(params) and params[0][0] == "session_id"
+    rest = params[1:] if has_session else params
+    message: dict[str, Any] = {
+        "result": full["result"],
+        "params": [[p[0], p[1], p[3]] if len(p) > 2 else p for p in rest],  # noqa: PLR2004
+        "since": full["since"],
+    }
+    if not has_session:
+        message["no_session"] = True
+    for flag in ("async", "implicit"):
+        if full.get(flag):
+            message[flag] = True
+    if full.get("state") == "removed":
+        message["removed"] = full["removed"]
+    return message
+
+
+def class_of(full: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "since": full["since"],
+        **{flag: full[flag] for flag in FLAGS},
+        "fields": {name: field_of(f) for name, f in sorted(full["fields"].items())},
+        "messages": {name: message_of(m) for name, m in sorted(full["messages"].items())},
+    }
+
+
+def block(name: str, lines: Iterable[str], brackets: str) -> str:
+    return f"{compact(name)}:{brackets[0]}\n" + ",\n".join(lines) + f"\n{brackets[1]}"
+
+
+def render(full: dict[str, Any]) -> str:
+    """Return the compact model as JSON text with one item a line."""
+    meta = full["meta"]
+    codes = sorted({*full["errors"], *full["errors_undocumented"]})
+    parts = [
+        f'"source":{compact({"commit": meta["xen_api_commit"], "release": meta["latest_tag"]})}',
+        f'"releases":{compact(meta["release_order"])}',
+        block("enums", (f"{compact(k)}:{compact(v)}" for k, v in full["enums"].items()), "{}"),
+        block("relations", map(compact, full["relations"]), "[]"),
+        f'"errors":{compact(codes)}',
+        block(
+            "classes",
+            (f"{compact(k)}:{compact(class_of(v))}" for k, v in full["classes"].items()),
+            "{}",
+        ),
+    ]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the simulator's compact data model.")
+    parser.add_argument("full", type=Path, help="the full description (JSON)")
+    parser.add_argument("out", type=Path, help="the file to write")
+    args = parser.parse_args()
+    text = render(json.loads(args.full.read_text()))
+    json.loads(text)
+    args.out.write_text(text)
+    print(f"{args.out}: {len(text):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
