@@ -1,0 +1,191 @@
+"""What the proxy tells about itself: log lines on standard error, numbers at /metrics.
+
+Logging: the event name is constant, data are keys, `pool` and `session` are bound by contextvars;
+libraries' own log records come out in the same form. Values under names that smell of a secret are
+masked, and tracebacks never show local variables; that is the last net, not a licence.
+
+Metrics: METRICS is the whole list. Counting costs the hot paths an integer addition and nothing
+else: objects keep plain counts and hand them over as `Sample`s when somebody scrapes. Labels hold
+our own short ids only, never names of pools, objects or people: /metrics needs no sign-in.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECRET_NAME = re.compile(
+    r"passw|secret|token|authori[sz]ation|cookie|credential|api_?key", re.IGNORECASE
+)
+_MASK = "***"
+
+
+def configure_logging(form: Literal["auto", "json", "console"], level: str) -> None:
+    """Send all log records of the process to standard error.
+
+    Args:
+        form: how a line looks; "auto" is "console" on a terminal, else "json".
+        level: least severity: "debug", "info", "warning" or "error".
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    severity = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _mask_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(severity),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # loggers made at import must follow a later call
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(console=console),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=severity, force=True)
+    # one line per statement and per migration is noise below debug
+    for library in ("alembic", "aiosqlite", "asyncio", "sqlalchemy.engine"):
+        logging.getLogger(library).setLevel(max(severity, logging.WARNING))
+
+
+def _renderers(*, console: bool) -> list[Processor]:
+    if console:
+        # the default formatter prints local variables, and among them passwords
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if name != "event" and value is not None and _SECRET_NAME.search(name):
+            event[name] = _MASK
+    return event
+
+
+class MetricName(NamedTuple):
+    """One metric: its type, what it counts, and its labels."""
+
+    kind: Literal["counter", "gauge"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+_POOL = ("pool",)
+METRICS: Mapping[str, MetricName] = {
+    "xoproxy_pools": MetricName("gauge", "Configured pools by state of their link", ("state",)),
+    "xoproxy_pool_objects": MetricName("gauge", "Objects in the cache", _POOL),
+    "xoproxy_pool_bytes": MetricName("gauge", "Bytes of cached records", _POOL),
+    "xoproxy_pool_last_event_age_seconds": MetricName(
+        "gauge", "Seconds since the last answer to event.from", _POOL
+    ),
+    "xoproxy_events_total": MetricName("counter", "Events received from XAPI", _POOL),
+    "xoproxy_batches_total": MetricName("counter", "Batches committed to the cache", _POOL),
+    "xoproxy_changes_total": MetricName("counter", "Changes committed to the cache", _POOL),
+    "xoproxy_unchanged_total": MetricName(
+        "counter", "Events dropped because the record was equal", _POOL
+    ),
+    "xoproxy_relists_total": MetricName(
+        "counter", "Times that classes were listed again, by reason", ("pool", "reason")
+    ),
+    "xoproxy_reconnects_total": MetricName("counter", "Times that the link was lost", _POOL),
+    "xoproxy_mismatches_total": MetricName(
+        "counter", "Answers whose object counts differed from the cache", _POOL
+    ),
+    "xoproxy_journal_bytes": MetricName("gauge", "Bytes of changes kept for resuming", _POOL),
+    "xoproxy_journal_entries": MetricName("gauge", "Changes kept for resuming", _POOL),
+    "xoproxy_calls_total": MetricName(
+        "counter", "Calls of clients that reached a pool, by outcome", ("pool", "outcome")
+    ),
+    "xoproxy_calls_running": MetricName("gauge", "Calls of clients that are running", _POOL),
+    "xoproxy_calls_refused_total": MetricName(
+        "counter", "Calls of clients that were refused because too many run", _POOL
+    ),
+    "xoproxy_clients": MetricName("gauge", "Open WebSocket connections that are signed in"),
+    "xoproxy_clients_parked": MetricName("gauge", "Clients that read too slowly just now"),
+    "xoproxy_groups": MetricName("gauge", "Distinct views that clients share"),
+    "xoproxy_views": MetricName("gauge", "Views of all clients"),
+    "xoproxy_frames_total": MetricName("counter", "Frames written to clients"),
+    "xoproxy_frame_bytes_total": MetricName("counter", "Bytes of frames written to clients"),
+    "xoproxy_frames_encoded_total": MetricName(
+        "counter", "Frames encoded; the rest were shared between clients"
+    ),
+    "xoproxy_resumes_total": MetricName(
+        "counter", "Views that a client asked to resume, by outcome", ("outcome",)
+    ),
+    "xoproxy_closes_total": MetricName(
+        "counter", "Connections that the proxy closed, by close code", ("code",)
+    ),
+    "xoproxy_flush_seconds_total": MetricName("counter", "Seconds spent writing to clients"),
+    "xoproxy_logins_total": MetricName(
+        "counter", "Sign-ins by way (password, token) and outcome", ("way", "outcome")
+    ),
+}
+
+
+class Sample(NamedTuple):
+    """One number at the moment of a scrape.
+
+    Args:
+        name: a key of METRICS.
+        value: the count so far, or the current value.
+        labels: in the order in which METRICS names them.
+    """
+
+    name: str
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+Source = Callable[[], Iterable[Sample]]
+
+
+class Metrics(Collector):
+    """Collects the samples of all sources at a scrape; knows nothing in between."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def add_source(self, source: Source) -> None:
+        """Ask this function for its samples at every scrape; it must be quick."""
+        self._sources.append(source)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format (METRICS_CONTENT_TYPE)."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Any] = {}
+        for source in self._sources:
+            for name, value, labels in source():
+                if name not in families:
+                    families[name] = _family(name)
+                families[name].add_metric(labels, value)
+        return [families[name] for name in METRICS if name in families]
+
+
+def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    kind, meaning, labels = METRICS[name]
+    family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+    return family(name, meaning, labels=labels)
