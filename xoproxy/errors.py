@@ -81,7 +81,17 @@ class PoolError(XoproxyError):
 
 
 class PoolUnreachable(PoolError):  # noqa: N818 - reads as what happened
-    """The pool gave no usable answer: name resolution, connection, TLS, time-out, not XAPI."""
+    """The pool gave no usable answer: name resolution, connection, TLS, time-out, not XAPI.
+
+    Args:
+        message: one sentence for a person, without addresses or credentials.
+        code: UNREACHABLE, TIMEOUT, CERTIFICATE or NOT_XAPI, as `pool_link.error` shows it.
+    """
+
+    def __init__(self, message: str, code: str = "UNREACHABLE") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
 
 
 class PoolAuthFailed(PoolError):  # noqa: N818
