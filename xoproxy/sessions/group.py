@@ -1,0 +1,323 @@
+"""One shared view: all clients that ask the same of a pool, under the same rights and encoding.
+
+Theory of operation. A group stands at a `position`: the end of the last batch that changed what it
+shows. It has `scanned` the pool's history further than that: what lies between changed nothing in
+it. Its up-to-date members (`current`) all stand at `position`, so one frame serves them all, and
+their cursor need not be stored one by one. `advance` reads the history that is new, and if it
+shows, makes the frames from the old position to the new one.
+
+A member that fell behind stands at a cursor of its own. When its socket drains it gets one patch
+from there to `position`: the difference of what the view shows at the two. Members that wait at the
+same cursor share that patch too. When the history no longer reaches back, there is a reset and a
+snapshot; never a hole.
+
+Guarantees: whoever is at seq S holds exactly the projection at S; members of a group at one
+position get the same bytes object; nothing is encoded twice; frames hold only what the rights show
+now.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import UNSET
+
+from xoproxy.cache.diff import Fields, Put, Remove, join, operations
+from xoproxy.cache.store import Store
+from xoproxy.cache.view import (
+    Enter,
+    Eyes,
+    Leave,
+    Update,
+    View,
+    ViewChange,
+    changes_between,
+    eyes_at,
+    look_at_all,
+)
+from xoproxy.model import Cursor, Entry, XapiClass
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.frame import Delivery, Frame, Framing
+from xoproxy.sessions.member import Member
+from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
+from xoproxy.sessions.tokens import TokenSigner, ViewHash
+
+_SLICE = 48
+"""Objects per step of long work: about a millisecond for whole VM records."""
+_FEW_OPERATIONS = 4
+"""Fewer operations on one object are never longer than the whole record."""
+_RECORD_SHARE = 0.6
+"""A patch of an object longer than this share of its record gives way to the record."""
+_FRAME_OVERHEAD_BYTES = 128
+
+
+class Group:
+    """A view of one pool and those who share it.
+
+    Args:
+        number: its name on the wire, the `view` of every message about it; never used again.
+        store: the pool.
+        view: what is shown.
+        view_hash: names it in resume tokens.
+        codec: of all members.
+        framing, signer: how frames are built and tokens signed.
+        frame_bytes: bound of a patch's parts; a single larger operation may exceed it.
+        chunk_bytes: aim for the messages of a snapshot.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        store: Store,
+        view: View,
+        view_hash: ViewHash,
+        codec: Codec,
+        framing: Framing,
+        signer: TokenSigner,
+        *,
+        frame_bytes: int = 65_536,
+        chunk_bytes: int = 32_768,
+    ) -> None:
+        self.number = number
+        self.store = store
+        self.view = view
+        self.view_hash = view_hash
+        self.codec = codec
+        self.members: set[Member] = set()
+        self.current: dict[Member, None] = {}
+        self.position = store.seq
+        self.must_move = False
+        """Whether `advance` shall move to a new position even if nothing shows."""
+        self._life = 0
+        self._framing = framing
+        self._signer = signer
+        self._frame_bytes = frame_bytes
+        self._chunk_bytes = chunk_bytes
+        self._dirty_since: int | None = None
+        self._patches: dict[int, Delivery] = {}
+        self._snapshot: Delivery | None = None
+        self._bookmark: tuple[Cursor, int, Frame] | None = None
+
+    @property
+    def scanned(self) -> int:
+        """How far the history was read; a group that no batch touched is up to date."""
+        return self.store.seq if self._dirty_since is None else self._dirty_since
+
+    def touch(self, from_seq: int) -> None:
+        """Note that what was committed after `from_seq` may show here."""
+        if self._dirty_since is None:
+            self._dirty_since = from_seq
+
+    def advance(self) -> Iterator[None]:
+        """Read the new history in slices, and move to a new position if it shows.
+
+        Afterwards `patch_from(old position)` brings the current members along.
+
+        Raises:
+            Expired: the history is gone already; `restart` is what remains.
+        """
+        target, life = self.store.seq, self._life
+        encoded: list[bytes] = []
+        yield from self._encode_between(*self._eyes(self.scanned, target), encoded)
+        if life != self._life:
+            return  # restarted meanwhile
+        self._dirty_since = None if self.store.seq == target else target
+        if encoded or self.must_move:
+            delivery = Delivery(target, self._patch_frames(encoded, self.position, target))
+            self._patches = {self.position: delivery}
+            self._snapshot = None
+            self.position = target
+            self.must_move = False
+
+    @property
+    def is_dirty(self) -> bool:
+        return self._dirty_since is not None
+
+    def patch_from(self, seq: int) -> Delivery:
+        """Return what brings a member from `seq` to `position`; it may still be in the making.
+
+        Raises:
+            Expired: the history does not reach back to `seq`.
+        """
+        delivery = self._patches.get(seq)
+        if delivery is None:
+            delivery = Delivery(self.position)
+            states = self._eyes(seq, self.scanned)
+            delivery.work = self._build_patch(delivery, seq, *states)
+            self._patches[seq] = delivery
+        return delivery
+
+    def snapshot(self) -> Delivery:
+        """Return the full content at `position` and its bookmark; it may still be in the making."""
+        if self._snapshot is None:
+            delivery = self._snapshot = Delivery(self.position)
+            delivery.work = self._build_snapshot(
+                delivery, eyes_at(self.view, self.store, self.scanned)
+            )
+        return self._snapshot
+
+    def makes(self, delivery: Delivery) -> bool:
+        """Tell whether a delivery is one of this group's."""
+        return delivery is self._snapshot or delivery in self._patches.values()
+
+    def forget_unused(self) -> None:
+        """Drop frames that are cheap to build again; called when some time has passed."""
+        waiting = {member.delivery for member in self.members}
+        if self._snapshot is not None and self._snapshot not in waiting:
+            self._snapshot = None
+        self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
+
+    def restart(self, reason: str) -> Frame:
+        """Begin again at the present; returns the reset that every member must get first."""
+        self._life += 1
+        self._dirty_since = None
+        self.must_move = False
+        self.position = self.store.seq
+        self._patches = {}
+        self._snapshot = None
+        return self.reset_frame(reason)
+
+    def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
+        epoch, seq = self.store.epoch, self.position
+        return self.frame(Reset(self.number, reason, epoch, seq, gone=True if gone else UNSET))
+
+    def bookmark(self) -> Frame:
+        """Return the bookmark of the present position; its token reaches as far as was scanned."""
+        cursor = Cursor(self.store.epoch, self.scanned)
+        if self._bookmark is None or self._bookmark[:2] != (cursor, self.position):
+            self._bookmark = cursor, self.position, self._bookmark_frame(cursor, self.position)
+        return self._bookmark[2]
+
+    def frame(self, message: ServerMessage) -> Frame:
+        return Frame(self.codec.encode(message), binary=self.codec.binary, framing=self._framing)
+
+    def _bookmark_frame(self, cursor: Cursor, position: int) -> Frame:
+        token = self._signer.sign(cursor, self.store.pool, self.view_hash)
+        return self.frame(Bookmark(self.number, position, token))
+
+    def _eyes(self, before: int, after: int) -> tuple[Eyes, Eyes]:
+        return eyes_at(self.view, self.store, before), eyes_at(self.view, self.store, after)
+
+    def _build_patch(
+        self, delivery: Delivery, seq: int, before: Eyes, after: Eyes
+    ) -> Iterator[None]:
+        encoded: list[bytes] = []
+        yield from self._encode_between(before, after, encoded)
+        delivery.frames.extend(self._patch_frames(encoded, seq, delivery.to))
+        delivery.work = None
+
+    def _encode_between(self, before: Eyes, after: Eyes, encoded: list[bytes]) -> Iterator[None]:
+        changes = list(self.store.journal.since(before.state.seq, after.state.seq))
+        if self.view.needs_references:
+            for _ in self.store.index_references():
+                yield
+                before.state.keep_up()
+                after.state.keep_up()
+        for number, change in enumerate(changes_between(before, after, changes), 1):
+            if change is not None:
+                encoded.extend(self._encode_change(change, after))
+            if number % _SLICE == 0:
+                yield
+                before.state.keep_up()
+                after.state.keep_up()
+
+    def _encode_change(self, change: ViewChange, after: Eyes) -> list[bytes]:
+        match change:
+            case Enter(entry, fields):
+                return [self.codec.operation(Put("add", _path(entry), _record(entry, fields)))]
+            case Leave(cls, key):
+                return [self.codec.operation(Remove(f"/{cls}/{key}"))]
+            case Update(entry, old, new):
+                found = list(operations(_path(entry), old, new))
+                encoded = [self.codec.operation(operation) for operation in found]
+                if len(encoded) < _FEW_OPERATIONS:
+                    return encoded
+                return self._shorter(entry, encoded, after)
+
+    def _shorter(self, entry: Entry, encoded: list[bytes], after: Eyes) -> list[bytes]:
+        """Choose between an object's operations and its whole record."""
+        size = sum(map(len, encoded))
+        fields = after.look(entry)
+        if fields is None:
+            return encoded
+        whole = self.codec.operation(Put("replace", _path(entry), _record(entry, fields)))
+        longer = size > _RECORD_SHARE * len(whole) and size > len(whole)
+        return [whole] if longer else encoded
+
+    def _patch_frames(self, encoded: list[bytes], seq: int, to: int) -> list[Frame]:
+        parts: list[list[msgspec.Raw]] = [[]]
+        room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
+        for operation in encoded:
+            size = len(operation) + 1
+            if size > room and parts[-1]:
+                parts.append([])
+                room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
+            parts[-1].append(msgspec.Raw(operation))
+            room -= size
+        last = len(parts) - 1
+        return [
+            self.frame(Patch(self.number, seq, to, part, more=True if number < last else UNSET))
+            for number, part in enumerate(parts)
+        ]
+
+    def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
+        if self.view.needs_references:
+            for _ in self.store.index_references():
+                yield
+                eyes.state.keep_up()
+        chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""))
+        for number, seen in enumerate(look_at_all(eyes), 1):
+            if seen is not None:
+                entry, fields = seen
+                row = self.codec.row([_ref(entry), *fields.values()])
+                names = ("$ref", *fields)
+                if chunk.rows and not chunk.takes(entry.cls, names, len(row), self._chunk_bytes):
+                    delivery.frames.append(self._chunk_frame(chunk, delivery.to, last=False))
+                    chunk = _Chunk(entry.cls)
+                chunk.add(entry, names, row)
+            if number % _SLICE == 0:
+                yield
+                eyes.state.keep_up()
+        delivery.frames.append(self._chunk_frame(chunk, delivery.to, last=True))
+        cursor = Cursor(self.store.epoch, eyes.state.seq)
+        delivery.frames.append(self._bookmark_frame(cursor, delivery.to))
+        delivery.work = None
+
+    def _chunk_frame(self, chunk: "_Chunk", seq: int, *, last: bool) -> Frame:
+        return self.frame(
+            Snapshot(self.number, seq, last, chunk.cls, chunk.names, chunk.keys, chunk.rows)
+        )
+
+
+class _Chunk:
+    """Rows of one class and one list of fields, on their way into one message."""
+
+    __slots__ = ("cls", "keys", "names", "rows", "size")
+
+    def __init__(self, cls: XapiClass) -> None:
+        self.cls = cls
+        self.names: tuple[str, ...] = ()
+        self.keys: list[str] = []
+        self.rows: list[msgspec.Raw] = []
+        self.size = 0
+
+    def takes(self, cls: XapiClass, names: tuple[str, ...], size: int, limit: int) -> bool:
+        return cls == self.cls and names == self.names and self.size + size <= limit
+
+    def add(self, entry: Entry, names: tuple[str, ...], row: bytes) -> None:
+        self.cls = entry.cls
+        self.names = names
+        self.keys.append(entry.key)
+        self.rows.append(msgspec.Raw(row))
+        self.size += len(row) + len(entry.key) + 4
+
+
+def _path(entry: Entry) -> str:
+    return f"/{entry.cls}/{entry.key}"
+
+
+def _ref(entry: Entry) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(entry.ref))
+
+
+def _record(entry: Entry, fields: Fields) -> msgspec.Raw:
+    return msgspec.Raw(join({"$ref": _ref(entry), **fields}))

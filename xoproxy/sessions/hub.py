@@ -1,0 +1,459 @@
+"""All pools, all groups, all clients: what happened meets who wants to know.
+
+Theory of operation. A committed batch marks the groups it may concern as dirty; nothing else is
+done at once. `flush` then does, in slices that its driver takes one by one:
+
+1. each dirty group reads the new history, once, and makes its frames;
+2. each up-to-date member gets the frame; one whose socket is full is *parked*: it stays at its
+   cursor, costs nothing, and gets one coalesced patch when its socket drains;
+3. what is left over: snapshots and patches for those who joined, resumed or were parked.
+
+Between slices anything may happen: batches, joins, departures. A frame goes only to members that
+still are where the frame begins.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from xoproxy.cache.journal import Expired
+from xoproxy.cache.query import Query
+from xoproxy.cache.store import Store
+from xoproxy.cache.view import View, Visibility
+from xoproxy.model import Batch, PoolId, XapiClass
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.frame import Delivery, Framing
+from xoproxy.sessions.group import Group
+from xoproxy.sessions.member import Client, Member
+from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
+from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
+
+_ANY = XapiClass("*")
+_FRAMES_PER_TURN = 16
+"""Frames that one catching-up member may get before the next one has its turn."""
+_SERVED_PER_STEP = 8
+_WORK_STEPS_PER_TURN = 4
+
+GroupKey = tuple[PoolId, View, Codec]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the hub did so far; read by the metrics."""
+
+    frames: int = 0
+    bytes: int = 0
+    parked: int = 0
+    resets: int = 0
+    snapshots: int = 0
+    resumed: int = 0
+
+
+@dataclass(slots=True)
+class _FanOut:
+    """A frame's way to the members that stood at `cursor` when the group moved on."""
+
+    group: Group
+    delivery: Delivery
+    cursor: int
+    members: list[Member] = field(default_factory=list)
+
+
+class Hub:
+    """The live groups and their members.
+
+    Args:
+        framing: builds frames.
+        signer: signs resume tokens.
+        wake: called when there is something to flush.
+        frame_bytes, chunk_bytes: bounds of patches and snapshots, see `Group`.
+        slice_clients: members served per step of a flush.
+    """
+
+    def __init__(
+        self,
+        framing: Framing,
+        signer: TokenSigner,
+        wake: Callable[[], None],
+        *,
+        frame_bytes: int = 65_536,
+        chunk_bytes: int = 32_768,
+        slice_clients: int = 250,
+    ) -> None:
+        self.pools: dict[PoolId, Store] = {}
+        self.groups: dict[GroupKey, Group] = {}
+        self.counters = Counters()
+        self._framing = framing
+        self._signer = signer
+        self._wake = wake
+        self._frame_bytes = frame_bytes
+        self._chunk_bytes = chunk_bytes
+        self._slice_clients = slice_clients
+        self._next_view = 1
+        self._watching: dict[tuple[PoolId, XapiClass], set[Group]] = {}
+        self._dirty: dict[Group, None] = {}
+        self._works: deque[Delivery] = deque()
+        self._waiting: dict[Delivery, dict[Member, None]] = {}
+        """Unfinished deliveries in the works, and who waits for their next frames."""
+        self._ready: dict[Member, None] = {}
+        """Members that are behind and can be written to."""
+
+    # --- pools ---------------------------------------------------------------------------------
+
+    def add_pool(self, store: Store) -> None:
+        self.pools[store.pool] = store
+
+    def remove_pool(self, pool: PoolId) -> None:
+        """End all views of a pool; their members are told."""
+        del self.pools[pool]
+        for group in [g for g in self.groups.values() if g.store.pool == pool]:
+            frame = group.reset_frame("pool_removed", gone=True)
+            for member in list(group.members):
+                member.client.write(frame)
+                self._leave(member)
+
+    def loaded(self, pool: PoolId) -> None:
+        """A pool was listed for the first time: its views begin with a snapshot of it."""
+        for group in [g for g in self.groups.values() if g.store.pool == pool]:
+            self._restart(group, "loaded")
+
+    def committed(self, batch: Batch) -> None:
+        """Note a batch: O(classes in it and groups concerned), whatever the number of clients."""
+        if not batch.changes:
+            return
+        concerned = set(self._watching.get((batch.pool, _ANY), ()))
+        for cls in {change.cls for change in batch.changes}:
+            concerned.update(self._watching.get((batch.pool, cls), ()))
+        for group in concerned:
+            group.touch(batch.from_seq)
+            self._dirty[group] = None
+        if concerned:
+            self._wake()
+
+    # --- clients -------------------------------------------------------------------------------
+
+    def drained(self, client: Client) -> None:
+        """The client's socket took all that we had for it."""
+        client.paused = False
+        behind = {m: None for m in client.members.values() if m not in m.group.current}
+        if behind:
+            self._ready.update(behind)
+            self._wake()
+
+    def disconnected(self, client: Client) -> None:
+        client.closed = True
+        for member in list(client.members.values()):
+            self._leave(member)
+
+    def join(
+        self,
+        client: Client,
+        subscription: MessageId,
+        query: Query,
+        pool: PoolId,
+        visibility: Visibility,
+        resume: Sequence[ResumePoint] = (),
+    ) -> ViewInfo:
+        """Make a client a member of the view that shows `query` on `pool`; synchronous on purpose.
+
+        Between the look at the position and the membership nothing can be committed, so nothing
+        can be missed.
+        """
+        store = self.pools[pool]
+        group = self._group(client.codec, store, query, visibility)
+        member = client.members.get(group.number)
+        if member is not None:
+            member.subscriptions.add(subscription)
+            return self._info(group, group.position, "same")
+        start = self._resume_position(group, resume)
+        member = Member(client, group, group.position if start is None else start)
+        member.subscriptions.add(subscription)
+        group.members.add(member)
+        client.members[group.number] = member
+        if start is None:
+            self.counters.snapshots += 1
+            member.start(self._started(group.snapshot()))
+        else:
+            self.counters.resumed += 1
+        self._make_ready(member)
+        return self._info(group, member.cursor, "snapshot" if start is None else "resume")
+
+    def leave(self, client: Client, subscription: MessageId) -> None:
+        """End a subscription; views that no other one of the connection shows end with it."""
+        for member in list(client.members.values()):
+            member.subscriptions.discard(subscription)
+            if not member.subscriptions:
+                self._leave(member)
+
+    def bookmarks(self) -> Iterator[None]:
+        """Send everybody who is up to date a token that reaches to now, in slices."""
+        for group in list(self.groups.values()):
+            group.forget_unused()
+            members = list(group.current)
+            for start in range(0, len(members), self._slice_clients):
+                for member in members[start : start + self._slice_clients]:
+                    if member in group.current and not member.client.paused:
+                        member.client.write(group.bookmark())
+                yield
+
+    def bookmark(self, client: Client) -> None:
+        """Send one client its tokens, before its connection is closed."""
+        for member in client.members.values():
+            if member in member.group.current:
+                client.write(member.group.bookmark())
+
+    # --- flush ---------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._dirty or self._works or self._ready)
+
+    def flush(self) -> Iterator[None]:
+        """Bring everybody as far as their sockets allow; take its steps until it ends.
+
+        It ends early when new batches arrive while old snapshots are still being built, so that
+        changes are not held up: ask `has_work` and flush again.
+        """
+        fan_outs: list[_FanOut] = []
+        dirty, self._dirty = self._dirty, {}
+        for group in dirty:
+            yield from self._advance(group, fan_outs)
+        gathered: dict[Client, None] = {}
+        for fan_out in fan_outs:
+            yield from self._fan_out(fan_out, gathered)
+        yield from self._write_gathered(list(gathered))
+        yield from self._catch_up()
+
+    def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
+        cursor = group.position
+        try:
+            yield from group.advance()
+        except Expired:
+            self._restart(group, "journal_expired")
+            return
+        if group.is_dirty and group.members:
+            self._dirty[group] = None
+        if group.position != cursor and group.current:
+            members = list(group.current)
+            group.current.clear()
+            fan_outs.append(_FanOut(group, group.patch_from(cursor), cursor, members))
+
+    def _fan_out(self, fan_out: _FanOut, gathered: dict[Client, None]) -> Iterator[None]:
+        """Write one frame (or a patch's parts) to all who wait for it; the hottest loop we have."""
+        group, delivery = fan_out.group, fan_out.delivery
+        single = len(delivery.frames) == 1
+        frame = delivery.frames[0]
+        current, size = group.current, self._slice_clients
+        for start in range(0, len(fan_out.members), size):
+            for member in fan_out.members[start : start + size]:
+                client = member.client
+                if member.left or member.delivery is not None or client.closed:
+                    continue
+                if client.paused or not single:
+                    self._park(member, fan_out.cursor)
+                    continue
+                data = frame.wire(deflate=client.deflate)
+                if len(client.members) > 1:
+                    client.outbox.append(data)
+                    gathered[client] = None
+                else:
+                    client.outlet.write(data)
+                current[member] = None
+            yield
+        if single:
+            self.counters.frames += len(fan_out.members)
+            self.counters.bytes += len(frame.payload) * len(fan_out.members)
+
+    def _park(self, member: Member, cursor: int) -> None:
+        """Leave a member at its cursor; it goes on when its socket has drained."""
+        member.cursor = cursor
+        if member.client.paused:
+            self.counters.parked += 1
+        else:
+            self._ready[member] = None
+
+    def _write_gathered(self, clients: list[Client]) -> Iterator[None]:
+        """One write per client and flush, however many of its views changed."""
+        for start in range(0, len(clients), self._slice_clients):
+            for client in clients[start : start + self._slice_clients]:
+                if client.outbox and not client.closed:
+                    client.outlet.write(b"".join(client.outbox))
+                client.outbox.clear()
+            yield
+
+    def _catch_up(self) -> Iterator[None]:
+        while self._ready or self._works:
+            ready, self._ready = self._ready, {}
+            for number, member in enumerate(ready, 1):
+                self._serve(member)
+                if number % _SERVED_PER_STEP == 0:
+                    yield
+            yield
+            for _ in range(min(_WORK_STEPS_PER_TURN, len(self._works))):
+                self._step(self._works.popleft())
+            if self._works:
+                yield
+            if self._dirty:
+                return
+
+    def _step(self, delivery: Delivery) -> None:
+        """Take one slice of building a delivery, and let those who wait for it go on."""
+        if delivery.work is not None:
+            try:
+                next(delivery.work, None)
+            except Expired:
+                self._abandon(delivery)
+                return
+        waiting = self._waiting.pop(delivery, {})
+        if not delivery.complete:
+            self._waiting[delivery] = {}
+            self._works.append(delivery)
+        self._ready.update(waiting)
+
+    def _abandon(self, delivery: Delivery) -> None:
+        """The history went while it was being read: whoever was to get this begins again."""
+        self._waiting.pop(delivery, None)
+        for group in list(self.groups.values()):
+            if group.makes(delivery):
+                self._restart(group, "journal_expired")
+
+    def _serve(self, member: Member) -> None:
+        """Write to one member that is behind, until it is current or its socket is full."""
+        client, group = member.client, member.group
+        for _ in range(_FRAMES_PER_TURN):
+            if member.left or client.paused or client.closed or member in group.current:
+                return
+            delivery = member.delivery
+            if delivery is None:
+                if member.cursor == group.position:
+                    group.current[member] = None
+                    return
+                self._begin_patch(member)
+            elif member.index < len(delivery.frames):
+                frame = delivery.frames[member.index]
+                member.index += 1
+                client.write(frame)
+                self.counters.frames += 1
+                self.counters.bytes += len(frame.payload)
+            elif delivery.complete:
+                member.cursor = delivery.to
+                member.delivery = None
+            else:
+                self._waiting[delivery][member] = None
+                return
+        self._ready[member] = None
+
+    def _begin_patch(self, member: Member) -> None:
+        group = member.group
+        if member.cursor > group.position:
+            # It resumed from further than the group had read; see `_resume_position`.
+            self._dirty[group] = None
+            return
+        try:
+            member.start(self._started(group.patch_from(member.cursor)))
+        except Expired:
+            member.client.write(group.reset_frame("journal_expired"))
+            self._restart_member(member)
+
+    def _started(self, delivery: Delivery) -> Delivery:
+        """See to it that somebody builds a delivery that is not complete."""
+        if not delivery.complete and delivery not in self._waiting:
+            self._waiting[delivery] = {}
+            self._works.append(delivery)
+        return delivery
+
+    # --- groups --------------------------------------------------------------------------------
+
+    def _group(self, codec: Codec, store: Store, query: Query, visibility: Visibility) -> Group:
+        view = View(
+            classes=query.for_classes(store.classes),
+            filter=query.filter,
+            masks=query.masks,
+            visibility=visibility,
+        )
+        key = store.pool, view, codec
+        group = self.groups.get(key)
+        if group is None:
+            group = Group(
+                self._next_view,
+                store,
+                view,
+                self._hash(query, view),
+                codec,
+                self._framing,
+                self._signer,
+                frame_bytes=self._frame_bytes,
+                chunk_bytes=self._chunk_bytes,
+            )
+            self._next_view += 1
+            self.groups[key] = group
+            for cls in self._classes_watched(view):
+                self._watching.setdefault((store.pool, cls), set()).add(group)
+        return group
+
+    @staticmethod
+    def _hash(query: Query, view: View) -> ViewHash:
+        return view_hash(query.view_key, view.visibility.scope, view.classes)
+
+    @staticmethod
+    def _classes_watched(view: View) -> Iterable[XapiClass]:
+        return (_ANY,) if view.needs_references else view.classes
+
+    def _resume_position(self, group: Group, resume: Sequence[ResumePoint]) -> int | None:
+        """Find where a client may go on; None when it must have a snapshot."""
+        for point in resume:
+            verified = self._signer.verify(point.token)
+            if verified is None:
+                continue
+            cursor, pool, view = verified
+            if (pool, view) != (group.store.pool, group.view_hash):
+                continue
+            start = max(cursor.seq, point.seq)
+            if cursor.epoch != group.store.epoch or not group.store.journal.reaches(start):
+                return None
+            if start > group.scanned:
+                # The token is newer than what this group has read so far: it shall move at least
+                # as far, so that the client is not ahead of everybody else.
+                group.must_move = True
+                self._dirty[group] = None
+                return start
+            return min(group.position, start)
+        return None
+
+    def _restart(self, group: Group, reason: str) -> None:
+        frame = group.restart(reason)
+        self._dirty.pop(group, None)
+        group.current.clear()
+        for member in list(group.members):
+            member.client.write(frame)
+            self._restart_member(member)
+
+    def _restart_member(self, member: Member) -> None:
+        self.counters.resets += 1
+        member.cursor = member.group.position
+        member.start(self._started(member.group.snapshot()))
+        self._make_ready(member)
+
+    def _make_ready(self, member: Member) -> None:
+        self._ready[member] = None
+        self._wake()
+
+    def _leave(self, member: Member) -> None:
+        member.left = True
+        group = member.group
+        group.members.discard(member)
+        group.current.pop(member, None)
+        member.client.members.pop(group.number, None)
+        if not group.members:
+            del self.groups[self._key(group)]
+            for cls in self._classes_watched(group.view):
+                self._watching[group.store.pool, cls].discard(group)
+            self._dirty.pop(group, None)
+
+    @staticmethod
+    def _key(group: Group) -> GroupKey:
+        return group.store.pool, group.view, group.codec
+
+    def _info(self, group: Group, seq: int, mode: str) -> ViewInfo:
+        store = group.store
+        return ViewInfo(group.number, store.pool, store.epoch, seq, group.view.classes, mode)

@@ -1,0 +1,82 @@
+"""A connection, and its place in each view: about a hundred bytes for all that it has seen.
+
+There is no queue, no task and no timer per client. Whether more may be written is one flag, which
+the transport sets; what is to be written follows from the cursor.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.frame import Delivery, Frame
+from xoproxy.sessions.messages import MessageId, ServerMessage
+
+if TYPE_CHECKING:
+    from xoproxy.sessions.frame import Framing
+    from xoproxy.sessions.group import Group
+
+
+class Outlet(Protocol):
+    """Where a client's bytes go; `ws/endpoint.py` fits it. Never blocks, never raises."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class Client:
+    """A connection as the hub sees it.
+
+    `paused` is true while bytes wait in our own buffer: nothing more is offered to this client
+    until they are gone, except short replies to its own requests.
+    """
+
+    __slots__ = ("closed", "codec", "deflate", "framing", "members", "outbox", "outlet", "paused")
+
+    def __init__(self, outlet: Outlet, codec: Codec, framing: "Framing", *, deflate: bool) -> None:
+        self.outlet = outlet
+        self.codec = codec
+        self.framing = framing
+        self.deflate = deflate
+        self.paused = False
+        self.closed = False
+        self.members: dict[int, Member] = {}
+        self.outbox: list[bytes] = []
+        """Frames of several views that leave in one write at the end of a flush."""
+
+    def send(self, message: ServerMessage) -> None:
+        """Write a message of its own: a reply, an announcement."""
+        payload = self.codec.encode(message)
+        self.write(Frame(payload, binary=self.codec.binary, framing=self.framing))
+
+    def write(self, frame: Frame) -> None:
+        if not self.closed:
+            self.outlet.write(frame.wire(deflate=self.deflate))
+
+    def close(self, code: int, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self.outlet.close(code, reason)
+
+
+class Member:
+    """A client's place in a group.
+
+    Either it is in `group.current` (and stands at `group.position`), or it is on its way from
+    `cursor`: `delivery` is what it gets now, of which `index` frames were written.
+    """
+
+    __slots__ = ("client", "cursor", "delivery", "group", "index", "left", "subscriptions")
+
+    def __init__(self, client: Client, group: "Group", cursor: int) -> None:
+        self.client = client
+        self.group = group
+        self.cursor = cursor
+        self.delivery: Delivery | None = None
+        self.index = 0
+        self.left = False
+        self.subscriptions: set[MessageId] = set()
+        """The subscriptions of this connection that show this view."""
+
+    def start(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.index = 0

@@ -1,0 +1,387 @@
+"""One WebSocket connection: upgrade, authentication, messages in, effects carried out, close.
+
+The reader is the handler; there is no writer task. Calls run in the connection's own task group, so
+they end with it. While a client does not take our replies, nothing more is read from it.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from aiohttp import WSMessage, WSMsgType, hdrs, web
+from msgspec import UNSET
+
+from xoproxy import __version__
+from xoproxy.errors import (
+    ClientError,
+    CloseCode,
+    ErrorCode,
+    PoolError,
+    ProtocolError,
+    RequestRefused,
+    Unauthorized,
+    XapiFailure,
+)
+from xoproxy.model import PoolId
+from xoproxy.sessions.codec import Codec, client_message
+from xoproxy.sessions.frame import Framing
+from xoproxy.sessions.hub import Hub
+from xoproxy.sessions.member import Client
+from xoproxy.sessions.messages import Auth, Limits
+from xoproxy.sessions.session import Authenticate, Effect, RunCall, Session, User, error_message
+from xoproxy.ws.frames import pong_frame
+from xoproxy.ws.transport import SocketOutlet, take_over
+
+_log = structlog.get_logger(__name__)
+
+_FULL_WINDOW = 15
+_DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+_OVERSIZE_FACTOR = 4
+_SERVER = f"xoproxy/{__version__}"
+
+
+class Authenticator(Protocol):
+    """Checks credentials; raises `Unauthorized` with a text for the client."""
+
+    async def by_password(
+        self, username: str, password: str, otp: str | None, remote: str
+    ) -> "Principal": ...
+
+    async def by_token(self, token: str) -> "Principal": ...
+
+
+class Principal(User, Protocol):
+    """A user and the credential by which he came."""
+
+    @property
+    def credential(self) -> str:
+        """Names the credential, so that its revocation closes what it opened; not a secret."""
+
+
+class Caller(Protocol):
+    """Runs raw XAPI calls; `pool/calls.py` fits it."""
+
+    async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Run a call to its end and return its result.
+
+        Raises:
+            RequestRefused, PoolError: it was not run, or it failed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds of one connection and of all together, in the unit that the name says."""
+
+    message: Limits = field(default_factory=Limits)
+    sessions: int = 10_000
+    auth_timeout_s: float = 10.0
+
+
+class Connection:
+    """One live connection; the pulse looks at its public fields."""
+
+    def __init__(self, endpoint: "Endpoint", ws: web.WebSocketResponse, codec: Codec) -> None:
+        self.endpoint = endpoint
+        self.codec = codec
+        self.principal: Principal | None = None
+        self.session: Session | None = None
+        self.outlet: SocketOutlet
+        self.client: Client
+        self.heard_at_s = time.monotonic()
+        """When bytes last came from the client."""
+        self.pinged_at_s: float | None = None
+        self.ping_due_s = 0.0
+        self.progress: tuple[tuple[int, int], float] | None = None
+        """What waited to be sent when the pulse last saw it change, and when that was."""
+        self._ws = ws
+        self._calls: set[asyncio.Task[None]] = set()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def open(self, request: web.Request, framing: Framing) -> None:
+        self.outlet = take_over(request, self._pause, self._resume)
+        deflate = self._ws.compress == _FULL_WINDOW
+        self.client = Client(self.outlet, self.codec, framing, deflate=deflate)
+
+    def _pause(self) -> None:
+        self.client.paused = True
+        self._drained.clear()
+
+    def _resume(self) -> None:
+        self._drained.set()
+        self.endpoint.hub.drained(self.client)
+
+    async def run(self, bearer: str | None, remote: str) -> None:
+        """Serve the connection from after the upgrade to its end."""
+        try:
+            async with asyncio.timeout(self.endpoint.limits.auth_timeout_s):
+                self.principal = await self._authenticate(bearer, remote)
+        except TimeoutError:
+            self._refuse(Unauthorized("authenticate within 10 s of connecting"))
+        except Unauthorized as error:
+            self._refuse(error)
+        except ProtocolError as error:
+            self.client.close(CloseCode.PROTOCOL_ERROR, str(error))
+        if self.principal is None:
+            await self._await_close()
+            return
+        number = secrets.token_hex(8)
+        self.session = Session(
+            number,
+            self.endpoint.hub,
+            self.client,
+            self.principal,
+            self.endpoint.limits.message,
+            _SERVER,
+        )
+        self.session.welcome()
+        with structlog.contextvars.bound_contextvars(session=number):
+            _log.info("session opened", user=self.principal.name, remote=remote)
+            await self._serve(self.session, remote)
+            _log.info("session closed", code=self._ws.close_code)
+
+    async def _serve(self, session: Session, remote: str) -> None:
+        async with asyncio.TaskGroup() as calls:
+            while (frame := await self._receive()) is not None:
+                try:
+                    effect = self._handle(session, frame)
+                except ProtocolError as error:
+                    self.client.close(CloseCode.PROTOCOL_ERROR, str(error))
+                    break
+                if effect is not None:
+                    await self._carry_out(session, effect, remote, calls)
+                # A client that asks without taking the answers is not read from meanwhile: the
+                # answers in our buffer stay bounded by what one message can cause.
+                await self._drained.wait()
+            await self._await_close()
+            for task in self._calls:
+                task.cancel()
+
+    def _handle(self, session: Session, frame: bytes | str) -> Effect | None:
+        limit = self.endpoint.limits.message.message_bytes
+        if len(frame) > limit:
+            text = f"a message has at most {limit} bytes"
+            self.client.send(error_message(RequestRefused(ErrorCode.TOO_LARGE, text)))
+            return None
+        return session.receive(self.codec.decode(frame))
+
+    async def _carry_out(
+        self, session: Session, effect: Effect, remote: str, calls: asyncio.TaskGroup
+    ) -> None:
+        match effect:
+            case RunCall():
+                task = calls.create_task(self._run_call(session, effect), name="client-call")
+                self._calls.add(task)
+                task.add_done_callback(self._calls.discard)
+            case Authenticate(auth):
+                await self._renew(session, auth, remote)
+
+    async def _run_call(self, session: Session, call: RunCall) -> None:
+        try:
+            result = await self.endpoint.caller.call(call.pool, call.method, call.params)
+        except RequestRefused as refused:
+            session.call_failed(call, refused)
+        except XapiFailure as failure:
+            data = [failure.code, *failure.params]
+            text = f"the pool refused {call.method}: {failure.code}"
+            session.call_failed(call, RequestRefused(ErrorCode.XAPI_FAILURE, text, data))
+        except PoolError as error:
+            session.call_failed(call, RequestRefused(ErrorCode.POOL_UNAVAILABLE, str(error)))
+        except Exception:  # noqa: BLE001 - a fault of ours ends the call only
+            _log.exception("call failed", method=call.method)
+            text = "an internal fault, recorded in the proxy's log"
+            session.call_failed(call, RequestRefused(ErrorCode.INTERNAL, text))
+        else:
+            session.call_ended(call, result)
+
+    async def _renew(self, session: Session, auth: Auth, remote: str) -> None:
+        try:
+            principal = await self._check(auth, remote)
+            if principal.name != session.user.name:
+                raise Unauthorized("a connection cannot change its user: open another one")  # noqa: TRY301
+        except Unauthorized as error:
+            self._refuse(error)
+        else:
+            self.principal = principal
+            session.renewed(principal)
+
+    async def _authenticate(self, bearer: str | None, remote: str) -> Principal:
+        if bearer is not None:
+            return await self.endpoint.authenticator.by_token(bearer)
+        for last in (False, True):
+            frame = await self._receive()
+            if frame is None:
+                raise Unauthorized("the connection ended before authentication")
+            message = self.codec.decode(frame)
+            if message.get("type") != "auth":
+                raise ProtocolError("the first message must be `auth`")
+            try:
+                checked = client_message(message)
+            except RequestRefused as error:
+                raise ProtocolError(str(error)) from error
+            try:
+                return await self._check(checked, remote)
+            except Unauthorized as error:
+                if error.code is not ErrorCode.OTP_REQUIRED or last:
+                    raise
+                self.client.send(error_message(RequestRefused(error.code, str(error))))
+        raise AssertionError("unreachable")
+
+    async def _check(self, auth: object, remote: str) -> Principal:
+        if not isinstance(auth, Auth):
+            raise ProtocolError("the first message must be `auth`")
+        authenticator = self.endpoint.authenticator
+        if auth.token is not UNSET:
+            return await authenticator.by_token(auth.token)
+        if auth.username is UNSET or auth.password is UNSET:
+            raise Unauthorized("give a token, or a username and a password")
+        otp = None if auth.otp is UNSET else auth.otp
+        return await authenticator.by_password(auth.username, auth.password, otp, remote)
+
+    def _refuse(self, error: Unauthorized) -> None:
+        self.client.send(error_message(RequestRefused(error.code, str(error))))
+        self.client.close(CloseCode.UNAUTHORISED, "unauthorised")
+
+    async def _receive(self) -> bytes | str | None:
+        """Return the next data frame; None when the connection ends."""
+        while True:
+            message: WSMessage = await self._ws.receive()
+            self.heard_at_s = time.monotonic()
+            self.pinged_at_s = None
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    data: bytes | str = message.data
+                    return data
+                case WSMsgType.PING:
+                    self.outlet.write(pong_frame(bytes(message.data)))
+                    await self._drained.wait()
+                case WSMsgType.PONG:
+                    pass
+                case WSMsgType.CLOSE:
+                    self.outlet.answer_close()
+                    return None
+                case _:
+                    return None
+
+    async def _await_close(self) -> None:
+        """Let the peer read our close frame; the outlet aborts the connection after 5 s."""
+        if self.outlet.closing:
+            while await self._receive() is not None:
+                pass
+
+
+class Endpoint:
+    """Serves `/ws`.
+
+    Args:
+        hub: where views live.
+        authenticator: checks credentials.
+        caller: runs raw calls.
+        framing: builds frames.
+        limits: bounds.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        authenticator: Authenticator,
+        caller: Caller,
+        framing: Framing,
+        limits: ConnectionLimits,
+    ) -> None:
+        self.hub = hub
+        self.authenticator = authenticator
+        self.caller = caller
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self._framing = framing
+        self._empty = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade a request and serve the connection until it ends."""
+        codec = _codec(request)
+        ws = web.WebSocketResponse(
+            protocols=[codec.value],
+            compress=True,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=self.limits.message.message_bytes * _OVERSIZE_FACTOR,
+        )
+        await ws.prepare(request)
+        connection = Connection(self, ws, codec)
+        connection.open(request, self._framing)
+        if len(self.connections) >= self.limits.sessions:
+            connection.client.close(CloseCode.TOO_MANY_SESSIONS, "too many sessions: try later")
+        self.connections.add(connection)
+        try:
+            await connection.run(_bearer(request), request.remote or "")
+        except ClientError as error:
+            _log.info("connection ended", reason=str(error))
+        finally:
+            self.connections.discard(connection)
+            if not self.connections:
+                self._empty.set()
+            self.hub.disconnected(connection.client)
+            connection.outlet.finish()
+        return ws
+
+    def pool_added(self, pool: PoolId) -> None:
+        """Show a new pool to everybody who asked for all of them."""
+        for connection in self.connections:
+            if connection.session is not None:
+                connection.session.pool_added(pool)
+
+    def revoked(self, credential: str) -> None:
+        """Close what a credential opened."""
+        for connection in list(self.connections):
+            if connection.principal is not None and connection.principal.credential == credential:
+                connection.client.close(CloseCode.CREDENTIAL_REVOKED, "credential revoked")
+
+    async def shut_down(self, timeout_s: float = 2.0) -> None:
+        """Give everybody their bookmarks, say that we restart, and wait a moment for answers."""
+        for connection in list(self.connections):
+            self.hub.bookmark(connection.client)
+            connection.client.close(CloseCode.RESTARTING, "restarting")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                if self.connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        for connection in list(self.connections):
+            connection.outlet.abort()
+
+
+async def answer_deflate(request: web.Request, response: web.StreamResponse) -> None:
+    """Promise, in the answer to an upgrade, what our shared frames rely on.
+
+    aiohttp has read the client's offer and accepted it; our frames are stateless, so we say so, and
+    ask the same of the client. An `on_response_prepare` hook of the application.
+    """
+    del request
+    if (
+        isinstance(response, web.WebSocketResponse)
+        and hdrs.SEC_WEBSOCKET_EXTENSIONS in response.headers
+        and response.compress == _FULL_WINDOW
+    ):
+        response.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = _DEFLATE
+
+
+def _codec(request: web.Request) -> Codec:
+    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+    for name in (part.strip() for part in offered.split(",")):
+        for codec in Codec:
+            if codec.value == name:
+                return codec
+    names = " or ".join(codec.value for codec in Codec)
+    raise web.HTTPBadRequest(text=f"ask for the WebSocket subprotocol {names}\n")
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
