@@ -33,11 +33,10 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     value: msgspec.Raw
 
 
-class Remove(msgspec.Struct, frozen=True, gc=False):
+class Remove(msgspec.Struct, frozen=True, gc=False, tag_field="op", tag="remove"):
     """RFC 6902 `remove`."""
 
     path: str
-    op: str = "remove"
 
 
 Operation = Put | Remove
