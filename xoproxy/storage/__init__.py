@@ -1,0 +1,15 @@
+"""What lasts: accounts, API tokens, pools and the signing key, in a SQL database.
+
+    open_storage -- Database (engine, transactions, migrations)
+                 -- Keyring (key file: encrypts what the database must not show)
+                 -- StoredAccounts, StoredTokens   fit auth's AccountStore and TokenStore
+                 -- StoredPools                    connection data of pools, passwords encrypted
+
+Tables (schema.py) and statements are plain SQL that every database knows; what is SQLite's own is
+in sqlite.py. Every write is one short transaction that is on disk before the call returns.
+"""
+
+from xoproxy.storage.opening import Storage, open_storage
+from xoproxy.storage.pools import PoolConfig, StoredPools
+
+__all__ = ["PoolConfig", "Storage", "StoredPools", "open_storage"]

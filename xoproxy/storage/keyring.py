@@ -1,0 +1,115 @@
+"""Encrypts what the database must not show, with a key that is kept apart from it.
+
+A sealed value is version (1 byte), key id (4), nonce (12), AES-256-GCM ciphertext. Its purpose, for
+example "pool/k3f9/password", is authenticated with it: a value moved to another row does not open.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from xoproxy.errors import ConfigError
+
+_KEY_BYTES = 32
+_VERSION = b"\x01"
+_KEY_ID_BYTES = 4
+_NONCE_BYTES = 12
+_log = structlog.get_logger()
+
+
+class SealBroken(Exception):  # noqa: N818 - reads as what happened
+    """A sealed value was made with another key or purpose, or is damaged."""
+
+
+class Keyring:
+    """Seals and opens values with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+        # lets a wrong key be told from damage, and several keys live together during a rotation
+        self._head = _VERSION + hashlib.sha256(b"xoproxy key id" + key).digest()[:_KEY_ID_BYTES]
+
+    def seal(self, value: bytes, purpose: str) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._head + nonce + self._cipher.encrypt(nonce, value, purpose.encode())
+
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """Return what was sealed for this purpose.
+
+        Raises:
+            SealBroken: with the reason.
+        """
+        head = len(self._head)
+        if sealed[:head] != self._head:
+            raise SealBroken("it was made with another key")
+        nonce = sealed[head : head + _NONCE_BYTES]
+        try:
+            return self._cipher.decrypt(nonce, sealed[head + _NONCE_BYTES :], purpose.encode())
+        except (InvalidTag, ValueError):
+            raise SealBroken("it is damaged, or was moved") from None
+
+
+def read_key(path: Path) -> bytes | None:
+    """Return the key in a file; None if there is no such file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_bytes()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"storage: cannot read the key file {path}: {error.strerror}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        # no error: secrets mounted into containers often come like this and cannot be changed
+        _log.warning("key_file_readable_by_others", path=str(path), mode=oct(mode & 0o777))
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise ConfigError(
+            f"storage: {path} is not a key file (32 bytes in Base64 on one line); restore it from "
+            "your backup"
+        )
+    return key
+
+
+def create_key(path: Path) -> bytes:
+    """Make a key and its file, readable by its owner only; whole or not at all.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    key = secrets.token_bytes(_KEY_BYTES)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(base64.b64encode(key) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"storage: cannot write the key file {path}: {error.strerror}") from None
+    _log.info("key_file_created", path=str(path))
+    return key
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+"""How to reach each pool: name, address and credentials, the password sealed."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xoproxy.errors import ConfigError, ErrorCode, RequestRefused
+from xoproxy.model import PoolId
+from xoproxy.storage.database import Database
+from xoproxy.storage.keyring import Keyring, SealBroken
+from xoproxy.storage.schema import pools
+
+_ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_ID_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """One configured pool.
+
+    Args:
+        fingerprint: SHA-256 of the certificate that was accepted for it; None: none was.
+    """
+
+    id: PoolId
+    name: str
+    url: str
+    username: str
+    password: str = field(repr=False)
+    enabled: bool
+    fingerprint: str | None
+    created_at: datetime
+
+
+class StoredPools:
+    """Reads and writes the configured pools."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def list(self) -> Sequence[PoolConfig]:
+        """Return all pools, oldest first."""
+        query = select(pools).order_by(pools.c.created_at, pools.c.id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return [self._config(row) for row in rows]
+
+    async def add(
+        self, name: str, url: str, username: str, password: str, *, enabled: bool = True
+    ) -> PoolConfig:
+        """Keep a new pool.
+
+        Raises:
+            RequestRefused: CONFLICT, the name is taken.
+        """
+        pool_id = PoolId("".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH)))
+        row = {
+            "id": pool_id,
+            "name": name,
+            "url": url,
+            "username": username,
+            "password": self._keyring.seal(password.encode(), _purpose(pool_id)),
+            "enabled": enabled,
+            "created_at": datetime.now(UTC),
+        }
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(insert(pools).values(row))
+                return await self._read(connection, pool_id)
+        except IntegrityError:
+            raise _name_taken(name) from None
+
+    async def change(
+        self, pool_id: PoolId, *, name: str | None = None, enabled: bool | None = None
+    ) -> PoolConfig:
+        """Change what is given, and return the pool as it is then.
+
+        Raises:
+            RequestRefused: NOT_FOUND, or CONFLICT when the name is taken.
+        """
+        values = {"name": name, "enabled": enabled}
+        changed = {column: value for column, value in values.items() if value is not None}
+        try:
+            async with self._database.writing() as connection:
+                if changed:
+                    statement = update(pools).where(pools.c.id == pool_id).values(changed)
+                    await connection.execute(statement)
+                return await self._read(connection, pool_id)
+        except IntegrityError:
+            raise _name_taken(name or "") from None
+
+    async def remove(self, pool_id: PoolId) -> None:
+        """Forget a pool and its credentials.
+
+        Raises:
+            RequestRefused: NOT_FOUND.
+        """
+        async with self._database.writing() as connection:
+            result = await connection.execute(delete(pools).where(pools.c.id == pool_id))
+        if result.rowcount != 1:
+            raise _not_found(pool_id)
+
+    async def _read(self, connection: AsyncConnection, pool_id: PoolId) -> PoolConfig:
+        row = (await connection.execute(select(pools).where(pools.c.id == pool_id))).one_or_none()
+        if row is None:
+            raise _not_found(pool_id)
+        return self._config(row)
+
+    def _config(self, row: Row[Any]) -> PoolConfig:
+        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+        try:
+            password = self._keyring.open(values.pop("password"), _purpose(row.id))
+        except SealBroken as error:
+            raise ConfigError(
+                f"storage: the password of pool {row.name!r} cannot be decrypted: {error}"
+            ) from None
+        return PoolConfig(**values, password=password.decode())
+
+
+def _purpose(pool_id: PoolId) -> str:
+    return f"pool/{pool_id}/password"
+
+
+def _name_taken(name: str) -> RequestRefused:
+    return RequestRefused(ErrorCode.CONFLICT, f"there is already a pool named {name!r}")
+
+
+def _not_found(pool_id: PoolId) -> RequestRefused:
+    return RequestRefused(ErrorCode.NOT_FOUND, f"there is no pool {pool_id!r}")
