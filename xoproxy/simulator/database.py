@@ -320,6 +320,8 @@ class Database:
                 step()
             self.generation = generation
             undone += 1
+        for table in self.tables.values():  # events rely on the order of changes
+            table.rows = OrderedDict(sorted(table.rows.items(), key=lambda kv: kv[1].modified))
         self._notify()
         return undone
 

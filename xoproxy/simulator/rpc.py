@@ -48,8 +48,11 @@ class Result(Protocol):
 class Rpc(Protocol):
     """A wire protocol."""
 
-    content_type: str
-    codec: Codec
+    @property
+    def content_type(self) -> str: ...
+
+    @property
+    def codec(self) -> Codec: ...
 
     def parse(self, body: bytes) -> Request:
         """Raise MalformedError."""

@@ -1,0 +1,32 @@
+"""The calls of the API: generated ones from the data model, the others a module per family.
+
+Importing this package registers all hand-written calls (see `registry`).
+"""
+
+from xoproxy.simulator.calls import (
+    devices,
+    event,
+    host,
+    message,
+    network,
+    role,
+    session,
+    storage,
+    task,
+    vm,
+    vm_settings,
+)
+
+__all__ = [
+    "devices",
+    "event",
+    "host",
+    "message",
+    "network",
+    "role",
+    "session",
+    "storage",
+    "task",
+    "vm",
+    "vm_settings",
+]
