@@ -21,7 +21,7 @@ from xoproxy.auth.identity import (
 from xoproxy.auth.passwords import Passwords, random_password
 from xoproxy.auth.throttle import Throttle, Throttled
 from xoproxy.auth.tokens import Tokens
-from xoproxy.errors import RequestRefused, Unauthorized
+from xoproxy.errors import ErrorCode, Unauthorized
 
 FIRST_ACCOUNT = "admin"
 _NAME_LENGTH = 255
@@ -84,8 +84,8 @@ class Accounts:
             peer: the address that asks, to count its failures.
 
         Raises:
-            Unauthorized: they do not fit, or (Throttled) too many did not before.
-            RequestRefused: BUSY.
+            Unauthorized: they do not fit; Throttled: too many did not before; with code BUSY: too
+                many sign in just now.
         """
         with self._counted("password"):
             return await self._check_password(name, password, peer)
@@ -141,11 +141,8 @@ class Accounts:
         except Throttled:
             outcome = "throttled"
             raise
-        except Unauthorized:
-            outcome = "refused"
-            raise
-        except RequestRefused:
-            outcome = "busy"
+        except Unauthorized as error:
+            outcome = "busy" if error.code is ErrorCode.BUSY else "refused"
             raise
         finally:
             self.logins[way, outcome] += 1

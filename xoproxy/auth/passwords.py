@@ -20,7 +20,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 
 PASSWORD_BYTES = 1024
 """Longest password accepted: hashing megabytes would be a way to keep us busy."""
@@ -76,7 +76,7 @@ class Passwords:
         """Tell whether the password is right; None takes as long as a hash, and is never right.
 
         Raises:
-            RequestRefused: BUSY, too many are being verified.
+            Unauthorized: with code BUSY, too many are being verified.
         """
         data = _encode(password)
         digest = self._digest(data, password_hash or self._decoy)
@@ -101,7 +101,7 @@ class Passwords:
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         if self._waiting >= _WAITING:
-            raise RequestRefused(ErrorCode.BUSY, "too many sign-ins at once; try again in a moment")
+            raise Unauthorized("too many sign-ins at once; try again in a moment", ErrorCode.BUSY)
         self._waiting += 1
         try:
             async with self._slots:

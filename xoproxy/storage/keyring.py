@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class SealBroken(Exception):  # noqa: N818 - reads as what happened
@@ -72,7 +72,7 @@ def read_key(path: Path) -> bytes | None:
         raise ConfigError(f"storage: cannot read the key file {path}: {error.strerror}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         # no error: secrets mounted into containers often come like this and cannot be changed
-        _log.warning("key_file_readable_by_others", path=str(path), mode=oct(mode & 0o777))
+        _log.warning("key file readable by others", path=str(path), mode=oct(mode & 0o777))
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except binascii.Error:
@@ -103,7 +103,7 @@ def create_key(path: Path) -> bytes:
         _sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"storage: cannot write the key file {path}: {error.strerror}") from None
-    _log.info("key_file_created", path=str(path))
+    _log.info("key file created", path=str(path))
     return key
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from xoproxy.auth.passwords import PASSWORD_BYTES, Passwords, random_password
-from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def test_a_flood_is_refused_as_busy(passwords):
     async def attempt(number):
         try:
             outcomes.append(await passwords.verify(f"wrong {number}", stored))
-        except RequestRefused as error:
+        except Unauthorized as error:
             outcomes.append(error.code)
 
     async def flood():
