@@ -41,6 +41,7 @@ E = TypeVar("E", bound=replies.Envelope)
 BODY_LIMIT_BYTES = 300 << 10
 _REDIRECTS = 3
 """HOST_IS_SLAVE followed at most this often in one login: two hosts may name each other."""
+_SILENT = 2
 _BUSY = "TOO_MANY_PENDING_TASKS"
 _BUSY_ATTEMPTS = 6
 _BUSY_DELAY_S = 0.25
@@ -111,6 +112,8 @@ class JsonRpcClient:
         if config.fingerprint and self._home.scheme == "https":
             self._ssl = aiohttp.Fingerprint(fingerprint_digest(config.fingerprint))
         self._session = ""
+        self._failures = 0
+        """Requests in a row without an answer."""
         self._slots = asyncio.Semaphore(settings.calls)
         self._last_id = 0
         self._http: aiohttp.ClientSession | None = None
@@ -235,13 +238,20 @@ class JsonRpcClient:
         try:
             async with asyncio.timeout(patience_s):
                 data = await self._post(body)
-        except TimeoutError as error:
-            raise PoolUnreachable("The pool did not answer in time.", "TIMEOUT") from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            self._fall_back()
             raise _unreachable(error) from error
-        except OSError as error:
-            raise PoolUnreachable("The connection to the pool broke.") from error
+        self._failures = 0
         return await _in_slices(replies.scan(decoder, data))
+
+    def _fall_back(self) -> None:
+        """Return to the configured address when the one that we were sent to stays silent.
+
+        Whoever answers there does not know our session, which leads to a new login.
+        """
+        self._failures += 1
+        if self._failures >= _SILENT:
+            self._url = self._home
 
     async def _post(self, body: bytes) -> bytes:
         if self._http is None:
@@ -307,20 +317,22 @@ async def _in_slices(work: Generator[None, None, T]) -> T:
         await asyncio.sleep(0)
 
 
-def _unreachable(error: aiohttp.ClientError) -> PoolUnreachable:
-    match error:
-        case aiohttp.ServerFingerprintMismatch():
-            return PoolUnreachable("The certificate is not the accepted one.", "CERTIFICATE")
-        case aiohttp.ClientSSLError():
-            return PoolUnreachable("The pool's certificate is not trusted.", "CERTIFICATE")
-        case aiohttp.ClientConnectorDNSError():
-            return PoolUnreachable("The pool's name cannot be resolved.")
-        case aiohttp.ClientConnectorError():
-            return PoolUnreachable("The pool does not accept connections.")
-        case aiohttp.ClientResponseError():
-            return PoolUnreachable("The answer is not HTTP.", "NOT_XAPI")
-        case _:
-            return PoolUnreachable("The connection to the pool broke.")
+_SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
+    (TimeoutError, "The pool did not answer in time.", "TIMEOUT"),
+    (aiohttp.ServerFingerprintMismatch, "The certificate is not the accepted one.", "CERTIFICATE"),
+    (aiohttp.ClientSSLError, "The pool's certificate is not trusted.", "CERTIFICATE"),
+    (aiohttp.ClientConnectorDNSError, "The pool's name cannot be resolved.", "UNREACHABLE"),
+    (aiohttp.ClientConnectorError, "The pool does not accept connections.", "UNREACHABLE"),
+    (aiohttp.ClientResponseError, "The answer is not HTTP.", "NOT_XAPI"),
+    (Exception, "The connection to the pool broke.", "UNREACHABLE"),
+)
+"""What went wrong, most telling first (several are subclasses of each other)."""
+
+
+def _unreachable(error: Exception) -> PoolUnreachable:
+    return next(
+        PoolUnreachable(text, code) for kind, text, code in _SENTENCES if isinstance(error, kind)
+    )
 
 
 def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:

@@ -1,6 +1,6 @@
 """One pool's connection as clients see it: a small table of states, and the record they get.
 
-    connecting  nothing known yet, and no attempt has failed
+    connecting  enabled, and no attempt has ended yet
     live        what we hold is what the pool has, but for the last moments
     stale       what we hold was true at `since`; we are trying to catch up
     error       nothing to show, or only an operator can help (password, certificate)
@@ -34,6 +34,7 @@ class LinkEvent(StrEnum):
     """What can happen to a link."""
 
     ENABLED = "enabled"
+    """Switched on, or given another address or password: attempts begin anew."""
     DISABLED = "disabled"
     CAUGHT_UP = "caught_up"
     """A reply brought us up to date."""
@@ -46,13 +47,13 @@ class LinkEvent(StrEnum):
 _S, _E = LinkState, LinkEvent
 _NEXT: dict[LinkState, dict[LinkEvent, LinkState]] = {
     _S.CONNECTING: {_E.CAUGHT_UP: _S.LIVE, _E.LOST: _S.ERROR, _E.REFUSED: _S.ERROR},
-    _S.LIVE: {_E.CAUGHT_UP: _S.LIVE, _E.LOST: _S.STALE, _E.REFUSED: _S.ERROR},
-    _S.STALE: {_E.CAUGHT_UP: _S.LIVE, _E.LOST: _S.STALE, _E.REFUSED: _S.ERROR},
-    _S.ERROR: {_E.CAUGHT_UP: _S.LIVE, _E.LOST: _S.ERROR, _E.REFUSED: _S.ERROR},
+    _S.LIVE: {_E.ENABLED: _S.STALE, _E.LOST: _S.STALE, _E.REFUSED: _S.ERROR},
+    _S.STALE: {_E.CAUGHT_UP: _S.LIVE, _E.REFUSED: _S.ERROR},
+    _S.ERROR: {_E.ENABLED: _S.CONNECTING, _E.CAUGHT_UP: _S.LIVE},
     _S.DISABLED: {_E.ENABLED: _S.CONNECTING},
 }
-"""State -> event -> next state. A disabled link ignores all but ENABLED (what its dying task still
-reports), and any other takes DISABLED."""
+"""State -> event -> next state. What does not stand here changes nothing, so that a disabled
+link ignores what its dying task still says; DISABLED leads to `disabled` from everywhere."""
 
 
 @dataclass(frozen=True, slots=True)

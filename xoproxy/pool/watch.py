@@ -1,0 +1,348 @@
+"""List and watch: follows one pool with `event.from` and keeps its store true.
+
+Theory of operation. `run` lists the whole pool once (`event.from` with token "") and then polls for
+ever, each poll from the token that the last one gave. XAPI holds no state for us: the token alone
+is the position, and `add` and `mod` alike mean "this object exists and looks like this". What a
+reply says is prepared in slices and committed in one step; see cache/store.py.
+
+The stream alone cannot be trusted, in three ways, and for each there is a remedy:
+
+- *Removals get lost* when more than a few hundred of a class happen between two polls. Every reply
+  carries XAPI's own counts; a class that disagrees twice running is listed (census.py). Lists run
+  here, between two polls, which go on with the token from before: beside a poll, a list could bring
+  back an object whose removal has just been applied. Messages are counted nowhere; they are listed
+  every ten minutes.
+- *A token can be from another history* (a pool restored from a backup): XAPI then says nothing, for
+  ever, without an error. Sessions do not survive that, so after every login the whole pool is
+  listed. And silence is not trusted either: after two minutes the pool's own row is touched
+  (`event.inject`), and if even that shows nowhere, the pool is listed.
+- *The connection can die.* `run` then raises, keeping session and token: when the session still
+  works, it is the same server and the same database, and polling goes on where it was. When it
+  does not, all is listed.
+
+Every list is applied as a difference, so readers of the store see what changed and nothing else.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+import msgspec
+
+from xoproxy.cache.store import Preparation, Store
+from xoproxy.errors import PoolError, XapiFailure
+from xoproxy.model import Batch, Event, Ref, Removal, Upsert, XapiClass
+from xoproxy.pool import methods, noise, replies
+from xoproxy.pool.census import Census
+from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
+from xoproxy.pool.messages import MESSAGE, newest
+
+_POOL = XapiClass("pool")
+_SLICE_S = 0.002
+_STEP_EVENTS = 8
+"""Events prepared between two looks at the clock: a changed VM takes some 40 us."""
+_TOKEN_LOST = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST"})
+_RELOGIN_AFTER_S = 10.0
+"""A session that dies sooner than this after its login is a failure like any other."""
+
+
+class Observer(Protocol):
+    """Who wants to know what the watch does; called synchronously, must not block."""
+
+    def loaded(self, store: Store) -> None:
+        """The pool was listed for the first time: the store means something now."""
+
+    def committed(self, store: Store, batch: Batch) -> None:
+        """A batch with at least one change was committed."""
+
+    def caught_up(self) -> None:
+        """A reply brought the store up to date; called after every one."""
+
+    def lost(self, cause: PoolError) -> None:
+        """The session is gone; the watch goes on by itself with a new one."""
+
+
+@dataclass(slots=True)
+class WatchCounts:
+    """What the watch has done, for metrics."""
+
+    polls: int = 0
+    events: int = 0
+    unchanged: int = 0
+    full_lists: int = 0
+    relists: int = 0
+    probes: int = 0
+    silent_tokens: int = 0
+    """Probes that showed nowhere: the token was from another history."""
+
+
+class Watch:
+    """The only writer of one pool's store.
+
+    Args:
+        client: the pool; the watch logs in.
+        store: what to keep true.
+        observer: who is told.
+        settings: time-outs and bounds.
+        held_back: operations whose coming and going is not worth a change (noise.py).
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: XapiClient,
+        store: Store,
+        observer: Observer,
+        settings: LinkSettings,
+        held_back: noise.Noise = noise.DEFAULT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = WatchCounts()
+        self._client = client
+        self._store = store
+        self._observer = observer
+        self._settings = settings
+        self._held_back = held_back
+        self._clock = clock
+        self._census = Census(settings.relist_min_s, settings.relist_max_s)
+        self._classes: dict[str, XapiClass] = {}
+        """Lower case, as in events, to XAPI's own case: the classes that we follow."""
+        self._rows: list[XapiClass] = []
+        """Those that are rows of XAPI's database: all but the messages."""
+        self._logged_in_at_s: float | None = None
+        self._token = ""
+        """Where the next poll starts; "" means that the pool must be listed."""
+        self._heard_at_s = 0.0
+        self._messages_at_s = 0.0
+        """When to list the messages next."""
+        self._can_probe = True
+
+    @property
+    def mismatch_count(self) -> int:
+        return self._census.mismatch_count
+
+    async def run(self) -> NoReturn:
+        """Follow the pool until the link breaks; to be called again after a pause.
+
+        Raises:
+            PoolError: the link broke; session and position are kept as far as they may be good.
+        """
+        wait_s: float | None = 0.0  # after a break, catch up before waiting for news
+        while True:
+            try:
+                if self._logged_in_at_s is None:
+                    await self._log_in()
+                if not self._token:
+                    await self._list_pool()
+                    wait_s = None
+                await self._poll(wait_s)
+                wait_s = None
+                await self._list_doubtful()
+            except XapiFailure as failure:
+                if failure.code in _TOKEN_LOST:
+                    self._token = ""
+                if not self._session_wore_out(failure):
+                    raise
+                self._observer.lost(failure)
+
+    def distrust(self) -> None:
+        """List the pool at the next attempt, whatever the position."""
+        self._token = ""
+
+    def _session_wore_out(self, failure: XapiFailure) -> bool:
+        """Tell whether the session is gone, after a life long enough to simply log in again."""
+        if failure.code not in SESSION_LOST or self._logged_in_at_s is None:
+            return False
+        age_s = self._clock() - self._logged_in_at_s
+        self._logged_in_at_s = None
+        return age_s >= _RELOGIN_AFTER_S
+
+    # --- listing ---
+
+    async def _log_in(self) -> None:
+        await self._client.login()
+        self._logged_in_at_s = self._clock()
+        self._token = ""
+        self._can_probe = True
+        try:
+            names = replies.json_value(await self._client.call("system.listMethods"))
+        except XapiFailure as failure:
+            if failure.code in SESSION_LOST:
+                raise
+            names = ()  # an old pool: go by what we know
+        classes = methods.event_classes(n for n in names if isinstance(n, str))
+        if not self._settings.messages_kept:
+            classes -= {MESSAGE}
+        self._classes = {cls.lower(): cls for cls in classes}
+        self._rows = sorted(classes - {MESSAGE})
+        self._store.classes = classes
+
+    async def _list_pool(self) -> None:
+        """List everything but the messages (XAPI reads those from disk, one by one)."""
+        first = not self._store.loaded
+        reply = await self._client.events(self._rows, "", self._settings.event_timeout_s)
+        self.counts.full_lists += 1
+        # what an earlier session followed and this one does not know any more is gone, too
+        listed = {*self._rows, *self._store.by_class.classes()} - {MESSAGE}
+        events = self._events(reply.events, Counter())
+        prepared = self._store.prepare_relist(listed, (e for e in events if isinstance(e, Upsert)))
+        await self._commit(prepared, reply.token)
+        self._heard_at_s = self._clock()
+        if not first and self._settings.messages_kept:
+            await self._list_messages()
+        self._messages_at_s = self._clock() + self._settings.message_relist_s
+        self._observer.caught_up()
+
+    async def _list_doubtful(self) -> None:
+        """List what the counts, or the time, say must be listed."""
+        if self._settings.messages_kept and self._clock() >= self._messages_at_s:
+            await self._list_messages()
+            self._messages_at_s = self._clock() + self._settings.message_relist_s
+        for cls in self._census.due(self._clock()):
+            await self._list_class(cls)
+            self._census.listed(cls, self._clock())
+
+    async def _list_class(self, cls: XapiClass) -> None:
+        records = await self._records(cls)
+        if records is not None:
+            self.counts.relists += 1
+            await self._commit(self._store.prepare_relist([cls], self._upserts(cls, records)))
+
+    async def _list_messages(self) -> None:
+        records = await self._records(MESSAGE)
+        if records is not None:
+            self.counts.relists += 1
+            held = list(self._store.entries(MESSAGE))
+            told = self._upserts(MESSAGE, records)
+            keep = self._settings.messages_kept
+            await self._commit(self._store.prepare(newest(held, told, keep, whole=True)))
+
+    async def _records(self, cls: XapiClass) -> dict[str, msgspec.Raw] | None:
+        """List a class; None when this pool will not (removed class, missing right)."""
+        try:
+            return dict(await self._client.records(cls))
+        except XapiFailure as failure:
+            if failure.code in SESSION_LOST:
+                raise
+            return None
+
+    # --- polling ---
+
+    async def _poll(self, wait_s: float | None) -> None:
+        """Ask for news once.
+
+        Args:
+            wait_s: how long XAPI may wait for some; None for as long as is due.
+        """
+        now_s = self._clock()
+        probing = wait_s is None and now_s - self._heard_at_s >= self._settings.probe_after_s
+        if probing:
+            probing = await self._probe()
+        if wait_s is None:
+            wait_s = self._settings.probe_timeout_s if probing else self._usual_wait_s(now_s)
+        reply = await self._client.events(list(self._classes.values()), self._token, wait_s)
+        self.counts.polls += 1
+        if reply.events:
+            self._heard_at_s = self._clock()
+        elif probing:
+            self.counts.silent_tokens += 1
+            self._token = ""  # from another history; the next round lists
+            return
+        counts = reply.valid_ref_counts
+        removals: Counter[XapiClass] = Counter()
+        events = self._events(reply.events, removals)
+        await self._commit(self._store.prepare(events), reply.token)
+        self._census.compare(self._rows, counts, self._store.by_class.count, removals)
+        self._observer.caught_up()
+
+    def _usual_wait_s(self, now_s: float) -> float:
+        usual_s = self._settings.event_timeout_s
+        doubt_s = self._census.wait_s(now_s)
+        return usual_s if doubt_s is None else min(usual_s, doubt_s)
+
+    async def _probe(self) -> bool:
+        """Touch the pool's row, so that the next poll has something to say."""
+        pool = next(iter(self._store.entries(_POOL)), None)
+        if pool is None or not self._can_probe:
+            return False
+        try:
+            await self._client.call("event.inject", (_POOL, pool.ref))
+        except XapiFailure as failure:
+            if failure.code in SESSION_LOST:
+                raise
+            self._can_probe = False  # this account may not, or this pool cannot
+            return False
+        self.counts.probes += 1
+        return True
+
+    # --- from what XAPI said to the store ---
+
+    def _events(self, told: list[replies.Event], removals: Counter[XapiClass]) -> Iterator[Event]:
+        """Turn XAPI's events into the store's; the list is emptied, so a big reply goes bit by bit.
+
+        Args:
+            told: XAPI's events.
+            removals: filled with the number of removals by class.
+        """
+        self.counts.events += len(told)
+        messages: list[Upsert] = []
+        told.reverse()
+        while told:
+            event = told.pop()
+            cls = self._classes.get(event.cls)
+            if cls is None:
+                continue
+            if event.operation == "del":
+                removals[cls] += 1
+                yield Removal(Ref(event.ref))
+            elif cls == MESSAGE:
+                messages.append(self._upsert(cls, event.ref, event.record))
+            else:
+                yield self._upsert(cls, event.ref, event.record)
+        if messages:
+            held = list(self._store.entries(MESSAGE))
+            yield from newest(held, messages, self._settings.messages_kept, whole=False)
+
+    def _upserts(self, cls: XapiClass, records: dict[str, msgspec.Raw]) -> Iterator[Upsert]:
+        while records:
+            yield self._upsert(cls, *records.popitem())
+
+    def _upsert(self, cls: XapiClass, ref: str, record: msgspec.Raw) -> Upsert:
+        """Cut one record out of the reply.
+
+        What we have already passes unlooked-at, for it was checked when it came; so does what only
+        noise tells apart, as the record that we hold.
+        """
+        raw = bytes(record)
+        held = self._store.get(Ref(ref))
+        if held is None:
+            return Upsert(cls, Ref(ref), replies.checked_record(raw))
+        # the held reference and class stand in for the new texts, which can go
+        if held.raw == raw:
+            return Upsert(held.cls, held.ref, held.raw)
+        raw = replies.checked_record(raw)
+        passing = self._held_back.get(cls)
+        if passing and noise.is_noise(held.raw, raw, passing):
+            raw = held.raw
+        return Upsert(held.cls, held.ref, raw)
+
+    async def _commit(self, prepared: Preparation, token: str | None = None) -> None:
+        """Prepare in slices, commit at once, tell the observer."""
+        slice_end_s = time.perf_counter() + _SLICE_S
+        while prepared.step(_STEP_EVENTS):
+            if time.perf_counter() >= slice_end_s:
+                await asyncio.sleep(0)
+                slice_end_s = time.perf_counter() + _SLICE_S
+        await asyncio.sleep(0)  # the commit is a slice of its own
+        self.counts.unchanged += prepared.unchanged_count
+        first = not self._store.loaded
+        batch = self._store.commit(prepared, at_s=self._clock(), xapi_token=token)
+        if token is not None:
+            self._token = token
+        if first:
+            self._observer.loaded(self._store)
+        elif batch.changes:
+            self._observer.committed(self._store, batch)
