@@ -1,0 +1,54 @@
+# What a developer or a newcomer types. Everything happens in .venv; nothing else is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help demo test check format bench lock clean
+
+help:
+	@echo "make demo    a running proxy on two simulated pools"
+	@echo "make test    all tests (XOPROXY_REQUIRE_ALL=1: skip nothing)"
+	@echo "make check   format, lint, types, layers, unit and property tests"
+	@echo "make bench   measure, with the floor beside each figure"
+	@echo "make lock    write constraints.txt anew"
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/xoproxy demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/properties
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# Versions only: no address of any package index may stand in it.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip --disable-pip-version-check install --quiet '.[dev]'
+	( echo "# Versions that were tested together; written by 'make lock'."; \
+	  build/lock/bin/pip --disable-pip-version-check freeze --exclude xoproxy ) > constraints.txt
+	rm -rf build/lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
