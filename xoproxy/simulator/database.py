@@ -17,51 +17,20 @@ import time
 import uuid as uuids
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from xoproxy.simulator.datamodel import ClassModel, DataModel, Link
+from xoproxy.simulator.tables import Row, RowMissingError, Table
 from xoproxy.simulator.wiretypes import Json
 
-UNDO_LIMIT: Final = 20_000
+__all__ = ["Database", "Row", "RowMissingError", "Snapshot", "Table", "Write", "now"]
+
+UNDO_LIMIT: Final = 10_000
 MESSAGE_LIMIT: Final = 10_000
 
 # A database of XML text cuts a string at the first character that XML cannot hold.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class RowMissingError(LookupError):
-    """A reference that names no row of its class."""
-
-    def __init__(self, cls: str, ref: str) -> None:
-        super().__init__(cls, ref)
-        self.cls = cls
-        self.ref = ref
-
-
-class Row:
-    """One object; `wire` caches its encodings (by codec name) until it changes."""
-
-    __slots__ = ("created", "fields", "modified", "ref", "wire")
-
-    def __init__(self, ref: str, fields: dict[str, Json], created: int, modified: int) -> None:
-        self.ref = ref
-        self.fields = fields
-        self.created = created
-        self.modified = modified
-        self.wire: dict[str, bytes] = {}
-
-    def copy(self) -> "Row":
-        twin = Row(self.ref, dict(self.fields), self.created, self.modified)
-        twin.wire = dict(self.wire)
-        return twin
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    ref: str
-    created: int
-    deleted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,44 +40,6 @@ class Write:
     op: str
     cls: str
     row: Row
-
-
-@dataclass(slots=True)
-class Table:
-    """The rows of one class, ordered by their last change (latest last)."""
-
-    model: ClassModel
-    keep_below: int = 512  # at this length the list of tombstones is cut...
-    keep_newest: int = 257  # ...to so many
-    rows: OrderedDict[str, Row] = field(default_factory=OrderedDict)
-    by_uuid: dict[str, str] = field(default_factory=dict)
-    tombstones: list[Tombstone] = field(default_factory=list)
-
-    def row(self, ref: str) -> Row:
-        try:
-            return self.rows[ref]
-        except KeyError:
-            raise RowMissingError(self.model.name, ref) from None
-
-    def insert(self, row: Row) -> None:
-        self.rows[row.ref] = row
-        self.by_uuid[row.fields.get("uuid", "")] = row.ref
-
-    def remove(self, row: Row) -> None:
-        del self.rows[row.ref]
-        self.by_uuid.pop(row.fields.get("uuid", ""), None)
-
-    def bury(self, row: Row, generation: int) -> None:
-        self.tombstones.append(Tombstone(row.ref, row.created, generation))
-        if len(self.tombstones) >= self.keep_below:
-            del self.tombstones[: -self.keep_newest]
-
-    def copy(self) -> "Table":
-        twin = Table(self.model, self.keep_below, self.keep_newest)
-        for row in self.rows.values():
-            twin.insert(row.copy())
-        twin.tombstones = list(self.tombstones)
-        return twin
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Paths under /_sim/ go to `control`, untouched by faults and limits of connection
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from xoproxy.simulator.rpc import MalformedError, Request, Rpc
 HEADER_LIMIT: Final = 1024
 BODY_LIMIT: Final = 307_200
 CONNECTION_LIMIT: Final = 800
+BACKLOG: Final = 128
 FIRST_READ_S: Final = 10.0
 FIRST_HEADERS_S: Final = 60.0
 LINGER_S: Final = 1.0
@@ -127,8 +129,9 @@ class Connection:
 
         Closing at once while it still sends would reset the connection under the answer.
         """
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
+        if not self._writer.can_write_eof():
+            return  # TLS has no half-closed connections
+        self._writer.write_eof()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while await self._reader.read(65536):
@@ -186,10 +189,12 @@ class HttpServer:
         self.faults: Interference = NoInterference()
         self.control: Control | None = None
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
+    async def listen(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> tuple[str, int]:
         """Open the listener; returns the address that it got (port 0: any free one)."""
         self._server = await asyncio.start_server(
-            self._accept, host, port, limit=BODY_LIMIT, backlog=128
+            self._accept, host, port, limit=BODY_LIMIT, backlog=BACKLOG, ssl=tls
         )
         bound: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return bound
@@ -213,9 +218,11 @@ class HttpServer:
 
     async def _serve(self, connection: Connection) -> None:
         holds_slot = False
+        version = "1.1"
         try:
             while True:
                 head = await connection.read_head()
+                version = head.version
                 connection.served += 1
                 connection.is_control = head.path.startswith(CONTROL_PATH)
                 if not connection.is_control and not holds_slot:
@@ -226,7 +233,7 @@ class HttpServer:
                     return
         except PageError as error:
             with contextlib.suppress(ConnectionError):
-                await connection.write(*_page(error.status))
+                await connection.write(*_page(error.status, version))
                 await connection.finish()
         except (ClosedError, ConnectionError):
             pass  # the client left, or a fault reset it
@@ -296,9 +303,14 @@ def _body_length(head: Head) -> int:
     return int(text)
 
 
+def _status_line(version: str, status: int) -> str:
+    """Answer HTTP/1.0 in kind."""
+    return f"HTTP/{'1.0' if version == '1.0' else '1.1'} {status} {_REASONS[status]}\r\n"
+
+
 def _head(status: int, content_type: str, length: int, request: Head) -> bytes:
     return (
-        f"HTTP/{'1.0' if request.version == '1.0' else '1.1'} {status} {_REASONS[status]}\r\n"
+        f"{_status_line(request.version, status)}"
         f"Connection: {'keep-alive' if request.keeps_alive else 'close'}\r\n"
         "Cache-Control: no-cache, no-store\r\n"
         f"Content-Type: {content_type}\r\n"
@@ -313,7 +325,7 @@ def _cors_head(request: Head) -> bytes:
     asked = request.headers.get("access-control-request-headers", "")
     allowed = "X-Requested-With" + (f", {asked}" if asked else "")
     return (
-        "HTTP/1.1 200 OK\r\n"
+        f"{_status_line(request.version, 200)}"
         f"Connection: {'keep-alive' if request.keeps_alive else 'close'}\r\n"
         "Cache-Control: no-cache, no-store\r\n"
         "Access-Control-Allow-Origin: *\r\n"
@@ -323,13 +335,13 @@ def _cors_head(request: Head) -> bytes:
     ).encode()
 
 
-def _page(status: int) -> tuple[bytes, bytes]:
+def _page(status: int, version: str) -> tuple[bytes, bytes]:
     reason = _REASONS[status]
     body = (
         f"<html><body><h1>HTTP {status} {reason}</h1>The request was refused.<hr/></body></html>"
     ).encode()
     head = (
-        f"HTTP/1.1 {status} {reason}\r\n"
+        f"{_status_line(version, status)}"
         "Connection: close\r\n"
         "Cache-Control: no-cache, no-store\r\n"
         "Content-Type: text/html\r\n"

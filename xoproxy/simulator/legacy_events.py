@@ -5,6 +5,7 @@ Nothing is queued while nobody is registered.
 """
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -107,7 +108,8 @@ class LegacyEvents:
         """Wait, without end, for events of the registered classes."""
         listener = self._listeners.get(session)
         if listener is None:
-            raise XapiError("SESSION_NOT_REGISTERED", session)
+            digest = hashlib.sha256(session.encode()).hexdigest()  # a session ref is a secret
+            raise XapiError("SESSION_NOT_REGISTERED", f"trackid={digest[:32]}")
         await asyncio.sleep(BEFORE_S / self._speed)
         while True:
             self._check_session(session)

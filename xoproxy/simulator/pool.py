@@ -1,6 +1,7 @@
 """A simulated pool: everything put together behind one address."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
@@ -35,6 +36,7 @@ class SimulatedPool:
         stamps: {ref: (created, modified)} of the estate's rows, where known.
         generation: of the stored database.
         listen: address and port; port 0 takes a free one.
+        tls: serve HTTPS with this context instead of plain HTTP.
         user, password: the only account.
         speed: how many times faster than a real pool's the delays are.
     """
@@ -46,11 +48,13 @@ class SimulatedPool:
         stamps: Mapping[str, tuple[int, int]] | None = None,
         generation: int = 1,
         listen: tuple[str, int] = ("127.0.0.1", 0),
+        tls: ssl.SSLContext | None = None,
         user: str = "root",
         password: str = "x",  # noqa: S107  (a simulator's default)
         speed: float = 1.0,
     ) -> None:
         self.address = listen
+        self.tls = tls
         self.user = user
         self.password = password
         self.speed = speed
@@ -79,11 +83,11 @@ class SimulatedPool:
     @property
     def url(self) -> str:
         host, port = self.address
-        return f"http://{host}:{port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{port}"
 
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()
-        self.address = await self.server.listen(*self.address)
+        self.address = await self.server.listen(*self.address, self.tls)
         self.group.create_task(self._collect(), name="simulator-collect")
         return self
 
@@ -118,7 +122,7 @@ class SimulatedPool:
         self.server.abort_connections()
         await asyncio.sleep(seconds)
         self.database.reindex()
-        await self.server.listen(*self.address)
+        await self.server.listen(*self.address, self.tls)
 
     async def _collect(self) -> None:
         """Remove what XAPI removes by itself: idle sessions, old tasks."""

@@ -60,13 +60,14 @@ def get_supported_types(call: Call) -> list[str]:
 
 @operation("PBD.create")
 def create_pbd(call: Call, record: dict[str, Json]) -> str:
-    host, sr = record["host"], record["SR"]
+    host, sr, config = record["host"], record["SR"], record["device_config"]
+    if "SRmaster" in config:  # XAPI tells the drivers itself who is the master
+        raise XapiError("INVALID_VALUE", "SRmaster", config["SRmaster"])
     for pbd in call.db.get("SR", sr, "PBDs"):
         if call.db.get("PBD", pbd, "host") == host:
             raise XapiError("PBD_EXISTS", sr, host, pbd)
     call.db.row("host", host)
-    config = {k: v for k, v in record["device_config"].items() if k != "SRmaster"}
-    return call.db.create("PBD", {**record, "device_config": config})
+    return call.db.create("PBD", record)
 
 
 @operation("PBD.destroy")
