@@ -14,7 +14,17 @@ from difflib import get_close_matches
 
 import msgspec
 
-from xoproxy.cache.filter_syntax import All, AnyOf, FilterError, Node, Not, Op, Term, Test, parse
+from xoproxy.cache.filter_syntax import (
+    All,
+    AnyOf,
+    Criterion,
+    FilterError,
+    Node,
+    Not,
+    Op,
+    Term,
+    parse,
+)
 from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, regex_of, value_check
 from xoproxy.cache.regex import MAX_POSITIONS
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
@@ -53,7 +63,7 @@ class _Place:
     target: "_Place | None" = None
 
     @property
-    def check(self) -> Callable[[Test], Check]:
+    def check(self) -> Callable[[Criterion], Check]:
         """How values that stand here are tested; raises Refusal when they cannot be."""
         if self.target is not None:
             return self.target.check
@@ -145,7 +155,7 @@ class _Resolver:
         self._position_count = 0
 
     def resolve(self, term: Term) -> Term:
-        if term.test.op is Op.REGEX:
+        if term.criterion.op is Op.REGEX:
             self._check_regex(term)
         if term.path:
             self._check_place(term)
@@ -156,7 +166,7 @@ class _Resolver:
         # An error in the pattern lies behind its first slash; \/ is read as one character, so that
         # the position may be a little too far left.
         try:
-            regex = regex_of(term.test)
+            regex = regex_of(term.criterion)
         except Refusal as refusal:
             raise FilterError(
                 refusal.message, term.value_position + 1 + refusal.position, refusal.hint
@@ -176,7 +186,7 @@ class _Resolver:
             if term.path[0] not in self._schema.fields(cls):
                 continue
             try:
-                _place(self._schema, cls, term).check(term.test)
+                _place(self._schema, cls, term).check(term.criterion)
             except Refusal as refusal:
                 unusable = unusable or FilterError(
                     f"{'.'.join(term.path)}: {refusal.message}", term.value_position, refusal.hint
@@ -189,8 +199,8 @@ class _Resolver:
 
     def _boolean(self, term: Term) -> Term | None:
         """Read a bare word as "this field is true" if some class has such a field."""
-        path = tuple(term.test.text.split("."))
-        asked = Term(path, Test(Op.HAS, "true"), position=term.position)
+        path = tuple(term.criterion.text.split("."))
+        asked = Term(path, Criterion(Op.HAS, "true"), position=term.position)
         for cls in self._classes:
             try:
                 place = _place(self._schema, cls, asked)
@@ -223,10 +233,10 @@ class _Compiler:
 
     def _term(self, term: Term) -> _Match:
         if not term.path:
-            check = value_check("", FieldType("string"))(term.test)
+            check = value_check("", FieldType("string"))(term.criterion)
             return _any([_field_match(name, check) for name in _searched(self._schema, self._cls)])
         place = _usable_place(self._schema, self._cls, term)
-        return _never if place is None else _place_match(place, term.test)
+        return _never if place is None else _place_match(place, term.criterion)
 
 
 def _terms(node: Node) -> Iterator[Term]:
@@ -277,7 +287,7 @@ def _usable_place(schema: Schema, cls: XapiClass, term: Term) -> _Place | None:
     """Return where the term leads in this class, or None if it makes no sense for it."""
     try:
         place = _place(schema, cls, term)
-        place.check(term.test)
+        place.check(term.criterion)
     except (FilterError, Refusal):
         return None
     return place
@@ -285,12 +295,11 @@ def _usable_place(schema: Schema, cls: XapiClass, term: Term) -> _Place | None:
 
 def _no_field(schema: Schema, classes: Collection[XapiClass], name: str, term: Term) -> FilterError:
     known = {field.lower(): field for cls in classes for field in schema.fields(cls)}
-    close = get_close_matches(name.lower(), known, n=1)
     hint: str | None = None
-    if close:
-        hint = f"did you mean {known[close[0]]}?"
-    elif elsewhere := sorted(schema.classes_with(name)):
+    if elsewhere := sorted(schema.classes_with(name)):
         hint = f"{elsewhere[0]} has it"
+    elif close := get_close_matches(name.lower(), known, n=1):
+        hint = f"did you mean {known[close[0]]}?"
     who = f"{next(iter(classes))} has no" if len(classes) == 1 else "none of the classes has a"
     return FilterError(f"{who} field {name!r}", term.position, hint)
 
@@ -323,11 +332,11 @@ def _any(matches: list[_Match]) -> _Match:
     return match_any
 
 
-def _place_match(place: _Place, test: Test) -> _Match:
+def _place_match(place: _Place, criterion: Criterion) -> _Match:
     if place.target is not None:
-        return _target_match(place.field, _place_match(place.target, test))
-    check = place.check(test)
-    nothing = test.op is Op.NULL
+        return _target_match(place.field, _place_match(place.target, criterion))
+    check = place.check(criterion)
+    nothing = criterion.op is Op.NULL
     if place.key is not None:
         return _key_match(place.field, place.key, check, nothing=nothing)
     return _null_match(place.field) if nothing else _field_match(place.field, check)

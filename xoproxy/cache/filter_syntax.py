@@ -5,8 +5,8 @@
     item    = "!" item | "(" filter ")" | term
     term    = path ":" value | quoted | /regex/ | word  without a path: text search
     path    = name { "." name }                         a name is bare or quoted
-    value   = "!" value | "(" filter of values ")" | test
-    test    = ["=" | ">" | ">=" | "<" | "<="] (word | quoted) | /regex/ | null
+    value   = "!" value | "(" filter of values ")" | criterion
+    criterion = ["=" | ">" | ">=" | "<" | "<="] (word | quoted) | /regex/ | null
 
 `field:(a | !b)` is short for `(field:a | !field:b)`, and is read as that. Nothing here knows what
 fields there are: `filter.py` does.
@@ -58,7 +58,7 @@ class Op(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Criterion:
     """What is asked of a value.
 
     Args:
@@ -81,25 +81,25 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One test of one value; an empty path means the texts that a search looks at.
+    """One criterion for one value; an empty path means the texts that a search looks at.
 
     Args:
         path: field; field and map key; reference and the target's field (and key).
-        test: what is asked.
+        criterion: what is asked of it.
         word: whether it was a bare word, which may name a boolean field.
         position: of the term in the text.
         value_position: of the value.
     """
 
     path: tuple[str, ...]
-    test: Test
+    criterion: Criterion
     word: bool = field(default=False, compare=False)
     position: int = field(default=0, compare=False)
     value_position: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         path = ".".join(map(_name, self.path))
-        return f"{path}:{self.test}" if path else str(self.test)
+        return f"{path}:{self.criterion}" if path else str(self.criterion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ _WORD_ENDS = frozenset("|) \t\r\n")
 
 
 Resolve = Callable[[Term], Term]
-"""Checks a term against what is asked of; may turn a bare word into a test of a boolean field."""
+"""Checks a term against what is asked of; may read a bare word as a boolean field."""
 
 
 def parse(text: str, resolve: Resolve) -> Node:
@@ -274,8 +274,8 @@ class _Parser:
 
     def _value(self, path: tuple[str, ...], start: int) -> Node:
         value_at = self._at
-        test = self._test()
-        return self._leaf(Term(path, test, position=start, value_position=value_at))
+        criterion = self._criterion()
+        return self._leaf(Term(path, criterion, position=start, value_position=value_at))
 
     def _search(self) -> Node:
         """Read a term without a path."""
@@ -283,14 +283,14 @@ class _Parser:
         if _COMPARISON.match(self._text, start):
             raise FilterError("a comparison needs a field", start, "write field:>4, without spaces")
         if self._rest() in ("/", '"'):
-            test = self._test()
-            return self._leaf(Term((), test, position=start, value_position=start))
+            criterion = self._criterion()
+            return self._leaf(Term((), criterion, position=start, value_position=start))
         word = self._word()
         if ":" in word:
             raise FilterError("there is no field before this ':'", start + word.index(":"))
         self._end_of_word()
-        test = Test(Op.HAS, word)
-        return self._leaf(Term((), test, word=True, position=start, value_position=start))
+        criterion = Criterion(Op.HAS, word)
+        return self._leaf(Term((), criterion, word=True, position=start, value_position=start))
 
     def _leaf(self, term: Term) -> Term:
         self._term_count += 1
@@ -298,7 +298,7 @@ class _Parser:
             raise FilterError(f"the filter has more than {MAX_TERMS} terms", term.position)
         return self._resolve(term)
 
-    def _test(self) -> Test:
+    def _criterion(self) -> Criterion:
         if self._rest() == "/":
             return self._regex()
         comparison = _COMPARISON.match(self._text, self._at)
@@ -315,9 +315,9 @@ class _Parser:
             if text == "null" and op in (Op.HAS, Op.IS):
                 op, text = Op.NULL, ""
         self._end_of_word()
-        return Test(op, text)
+        return Criterion(op, text)
 
-    def _regex(self) -> Test:
+    def _regex(self) -> Criterion:
         found = _REGEX.match(self._text, self._at)
         if found is None:
             hint = 'end it by /, or put a text that begins with / in quotes: "/dev/sda"'
@@ -329,7 +329,7 @@ class _Parser:
         self._end_of_word()
         # A slash needs no escape inside, so that both ways to write it are one pattern.
         pattern = re.sub(r"\\(.)", _bare_slash, found[1], flags=re.DOTALL)
-        return Test(Op.REGEX, pattern, ignore_case=bool(found[2]))
+        return Criterion(Op.REGEX, pattern, ignore_case=bool(found[2]))
 
     def _word(self) -> str:
         found = _WORD.match(self._text, self._at)

@@ -1,7 +1,7 @@
-"""How one value of a record is tested: by its field's type and the test that the filter asks.
+"""How one value of a record is checked: by its field's type and the filter's criterion.
 
-A test that makes no sense for a type is refused while the filter is read (`Refusal`), so that the
-user learns of it; a value that is not what its type promises just does not pass.
+A criterion that makes no sense for a type is refused while the filter is read (`Refusal`), so that
+the user learns of it; a value that is not what its type promises just does not pass.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from operator import ge, gt, le, lt
 from typing import Any
 
-from xoproxy.cache.filter_syntax import Op, Test
+from xoproxy.cache.filter_syntax import Criterion, Op
 from xoproxy.cache.regex import Regex, RegexError
 from xoproxy.cache.schema import FieldType
 from xoproxy.model import NULL_REF
@@ -29,7 +29,7 @@ _DATE = re.compile(r"\d{4}(-?\d\d(-?\d\d(T(\d\d(:\d\d(:\d\d(\.\d*)?)?)?)?Z?)?)?)
 
 
 class Refusal(Exception):  # noqa: N818 - what the caller makes of it is the error
-    """The test makes no sense for the type.
+    """The criterion makes no sense for the type.
 
     Args:
         message: why.
@@ -44,7 +44,7 @@ class Refusal(Exception):  # noqa: N818 - what the caller makes of it is the err
         self.position = position
 
 
-def value_check(field: str, kind: FieldType) -> Callable[[Test], Check]:
+def value_check(field: str, kind: FieldType) -> Callable[[Criterion], Check]:
     """Return what makes a check of a field's values.
 
     Args:
@@ -55,7 +55,7 @@ def value_check(field: str, kind: FieldType) -> Callable[[Test], Check]:
     return partial(_check, FieldType("ref") if whole and kind.kind == "string" else kind)
 
 
-def key_check(kind: FieldType) -> Callable[[Test], Check]:
+def key_check(kind: FieldType) -> Callable[[Criterion], Check]:
     """Return what makes a check of the values of a map.
 
     Texts in a map hold whatever their writer likes, numbers too, so they can be compared as such.
@@ -73,14 +73,14 @@ def _regex(pattern: str, *, ignore_case: bool) -> Regex:
     return Regex(pattern, ignore_case=ignore_case)
 
 
-def regex_of(test: Test) -> Regex:
-    """Return a test's regular expression; equal ones share what they learn of the texts.
+def regex_of(criterion: Criterion) -> Regex:
+    """Return a criterion's regular expression; equal ones share what they learn of the texts.
 
     Raises:
         Refusal: the pattern is wrong.
     """
     try:
-        return _regex(test.text, ignore_case=test.ignore_case)
+        return _regex(criterion.text, ignore_case=criterion.ignore_case)
     except RegexError as error:
         raise Refusal(f"regular expression: {error.message}", None, error.position) from error
 
@@ -92,63 +92,63 @@ def _inner(kind: FieldType) -> FieldType:
     return FieldType(kind.of or "string", target=kind.target, values=kind.values)
 
 
-def _check(kind: FieldType, test: Test) -> Check:  # noqa: PLR0911 - one for each type
-    if test.op is Op.NULL:
+def _check(kind: FieldType, criterion: Criterion) -> Check:  # noqa: PLR0911 - one for each type
+    if criterion.op is Op.NULL:
         return is_nothing
     match kind.kind:
         case "string":
-            return _text_check(test)
+            return _text_check(criterion)
         case "enum" | "ref":
-            return _whole_check(kind, test)
+            return _whole_check(kind, criterion)
         case "bool":
-            return _bool_check(test)
+            return _bool_check(criterion)
         case "int" | "float":
-            return _number_check(test)
+            return _number_check(criterion)
         case "datetime":
-            return _date_check(test)
+            return _date_check(criterion)
         case "set":
-            return _set_check(kind, test)
+            return _set_check(kind, criterion)
         case "map":
-            return _map_check(test)
+            return _map_check(criterion)
 
 
-def _text_check(test: Test) -> Check:
-    if test.op is Op.IS:
-        return partial(_is, test.text)
-    if test.op is Op.REGEX:
-        return _search_check(test)
-    if test.op is not Op.HAS:
+def _text_check(criterion: Criterion) -> Check:
+    if criterion.op is Op.IS:
+        return partial(_is, criterion.text)
+    if criterion.op is Op.REGEX:
+        return _search_check(criterion)
+    if criterion.op is not Op.HAS:
         raise Refusal("this is text, and only numbers and dates are compared", ":value or :=value")
-    part = test.text.casefold()
+    part = criterion.text.casefold()
     return lambda value: isinstance(value, str) and part in value.casefold()
 
 
-def _whole_check(kind: FieldType, test: Test) -> Check:
-    if test.op is Op.REGEX:
-        return _search_check(test)
-    if test.op not in (Op.HAS, Op.IS):
+def _whole_check(kind: FieldType, criterion: Criterion) -> Check:
+    if criterion.op is Op.REGEX:
+        return _search_check(criterion)
+    if criterion.op not in (Op.HAS, Op.IS):
         raise Refusal("only numbers and dates are compared", ":value")
-    if test.text not in kind.values:
+    if criterion.text not in kind.values:
         # Newer pools may know more values, but not one that differs by its case alone.
         for known in kind.values:
-            if known.lower() == test.text.lower():
-                raise Refusal(f"there is no {test.text!r}", f"did you mean {known}?")
-    return partial(_is, test.text)
+            if known.lower() == criterion.text.lower():
+                raise Refusal(f"there is no {criterion.text!r}", f"did you mean {known}?")
+    return partial(_is, criterion.text)
 
 
 def _is(text: str, value: Any) -> bool:  # noqa: ANN401
     return bool(value == text)
 
 
-def _search_check(test: Test) -> Check:
-    search = regex_of(test).search
+def _search_check(criterion: Criterion) -> Check:
+    search = regex_of(criterion).search
     return lambda value: isinstance(value, str) and search(value)
 
 
-def _bool_check(test: Test) -> Check:
-    if test.op not in (Op.HAS, Op.IS) or test.text not in ("true", "false"):
+def _bool_check(criterion: Criterion) -> Check:
+    if criterion.op not in (Op.HAS, Op.IS) or criterion.text not in ("true", "false"):
         raise Refusal("this is true or false", ":true or :false")
-    asked = test.text == "true"
+    asked = criterion.text == "true"
     return lambda value: value is asked
 
 
@@ -159,63 +159,63 @@ def _number(text: str) -> int | float | None:
     return float(text) if found[2] or found[3] else int(text)
 
 
-def _number_check(test: Test) -> Check:
-    number = _number(test.text) if test.op is not Op.REGEX else None
+def _number_check(criterion: Criterion) -> Check:
+    number = _number(criterion.text) if criterion.op is not Op.REGEX else None
     if number is None:
         raise Refusal("this is a number", ":4 or :>4")
-    if test.op in (Op.HAS, Op.IS):
+    if criterion.op in (Op.HAS, Op.IS):
         # True is 1 to Python, but not to a user.
         return lambda value: value == number and value is not True and value is not False
-    compare = _ORDER[test.op]
+    compare = _ORDER[criterion.op]
     return lambda value: type(value) in (int, float) and compare(value, number)
 
 
-def _date_check(test: Test) -> Check:
+def _date_check(criterion: Criterion) -> Check:
     """Dates are XAPI's text, 20240131T12:00:00Z, in which time goes on as text does.
 
     Dashes are left out on both sides; a date that is written in part is compared with that part.
     """
-    if test.op is Op.REGEX:
-        return _search_check(test)
-    asked = test.text.replace("-", "")
-    if test.op is Op.HAS:
+    if criterion.op is Op.REGEX:
+        return _search_check(criterion)
+    asked = criterion.text.replace("-", "")
+    if criterion.op is Op.HAS:
         return lambda value: isinstance(value, str) and asked in value.replace("-", "")
-    if not _DATE.fullmatch(test.text):
+    if not _DATE.fullmatch(criterion.text):
         raise Refusal("this is a date", ":>20240131 or :>2024-01-31T12:00:00Z")
-    if test.op is Op.IS:
+    if criterion.op is Op.IS:
         return lambda value: isinstance(value, str) and value.replace("-", "") == asked
-    compare, length = _ORDER[test.op], len(asked)
+    compare, length = _ORDER[criterion.op], len(asked)
     return lambda value: isinstance(value, str) and compare(value.replace("-", "")[:length], asked)
 
 
-def _set_check(kind: FieldType, test: Test) -> Check:
+def _set_check(kind: FieldType, criterion: Criterion) -> Check:
     inner = _inner(kind)
-    if inner.kind == "string" and test.op is not Op.REGEX:
+    if inner.kind == "string" and criterion.op is not Op.REGEX:
         inner = FieldType("ref")  # members are compared whole
-    check = _check(inner, test)
-    if inner.kind in ("enum", "ref") and test.op is not Op.REGEX:
-        text = test.text
+    check = _check(inner, criterion)
+    if inner.kind in ("enum", "ref") and criterion.op is not Op.REGEX:
+        text = criterion.text
         return lambda value: isinstance(value, list) and text in value
     return lambda value: isinstance(value, list) and any(map(check, value))
 
 
-def _map_check(test: Test) -> Check:
+def _map_check(criterion: Criterion) -> Check:
     """A map without a key passes by any key or value of it, whole."""
-    if test.op in _ORDER:
+    if criterion.op in _ORDER:
         raise Refusal("this is a map", ".key:>4 compares the value of a key")
-    if test.op is Op.REGEX:
-        check = _search_check(test)
+    if criterion.op is Op.REGEX:
+        check = _search_check(criterion)
         return lambda value: (
             isinstance(value, dict) and (any(map(check, value)) or any(map(check, value.values())))
         )
-    text = test.text
+    text = criterion.text
     return lambda value: isinstance(value, dict) and (text in value or text in value.values())
 
 
-def _map_value_check(kind: FieldType, test: Test) -> Check:
-    if kind.kind != "string" or test.op not in _ORDER:
-        return _check(kind, test)
-    check = _number_check(test)
+def _map_value_check(kind: FieldType, criterion: Criterion) -> Check:
+    if kind.kind != "string" or criterion.op not in _ORDER:
+        return _check(kind, criterion)
+    check = _number_check(criterion)
 
     def check_number(value: Any) -> bool:  # noqa: ANN401
         number = _number(value) if isinstance(value, str) else None

@@ -337,7 +337,7 @@ class _Parser:
             return matches
         self._at += 1
         if not self._peek():
-            raise RegexError("this '[' is not closed", start)
+            return matches  # the bracket is not closed, which the caller says
         high, _ = self._bracket_char()
         if low is None or high is None or low > high:
             raise RegexError("this range has no order", start)

@@ -1,0 +1,168 @@
+import pytest
+
+from xoproxy.cache.query import ALL, MAX_CLASSES, MAX_FIELDS, Query, QueryError, parse_query
+from xoproxy.cache.schema import SCHEMA
+from xoproxy.model import XapiClass
+
+VM, HOST, SR = map(XapiClass, ("VM", "host", "SR"))
+
+
+def test_the_smallest_query():
+    query = parse_query({"classes": ["VM"]})
+
+    assert query == Query((VM,))
+    assert query.mask(VM) is None
+
+
+def test_a_query_with_everything():
+    query = parse_query(
+        {
+            "classes": ["host", "VM", "VM"],
+            "pools": ["p2", "p1"],
+            "filter": " tags:prod ",
+            "fields": {"VM": ["power_state", "name_label"]},
+        }
+    )
+
+    assert query.classes == (VM, HOST)
+    assert query.pools == ("p1", "p2")
+    assert query.filter is not None
+    assert query.filter.text == 'tags:"prod"'
+    assert query.mask(VM) == frozenset({"name_label", "power_state"})
+    assert query.mask(HOST) is None
+
+
+def test_null_members_are_as_good_as_none():
+    nothing = {"pools": None, "filter": None, "fields": None}
+
+    assert parse_query({"classes": ["VM"], **nothing}) == parse_query({"classes": ["VM"]})
+
+
+def test_a_blank_filter_is_no_filter():
+    assert parse_query({"classes": ["VM"], "filter": "  "}).filter is None
+
+
+def test_a_class_may_be_asked_for_without_fields():
+    assert parse_query({"classes": ["VM"], "fields": {"VM": []}}).mask(VM) == frozenset()
+
+
+def test_all_classes():
+    query = parse_query({"classes": ["*"], "filter": "enabled", "fields": {"VM": ["uuid"]}})
+
+    assert query.classes == ALL
+    assert query.for_classes({HOST, VM}) == (VM, HOST)
+    assert query.for_classes([XapiClass("Quantum_link")]) == ("Quantum_link",)
+
+
+def test_only_the_classes_that_a_pool_has():
+    query = parse_query({"classes": ["host", "VM", "SR"]})
+
+    assert query.for_classes({VM, HOST, XapiClass("VDI")}) == (VM, HOST)
+    assert query.for_classes(()) == ()
+
+
+def test_equal_questions_are_equal():
+    one = parse_query(
+        {"classes": ["VM", "host"], "filter": "a  b", "fields": {"VM": ["uuid", "tags"]}}
+    )
+    two = parse_query(
+        {"classes": ["host", "VM"], "filter": "b a", "fields": {"VM": ["tags", "uuid"]}}
+    )
+
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one.view_key == two.view_key
+
+
+def test_the_view_key_tells_contents_apart_but_not_pools():
+    queries = [
+        {"classes": ["VM"]},
+        {"classes": ["*"]},
+        {"classes": ["VM", "host"]},
+        {"classes": ["VM"], "filter": "a"},
+        {"classes": ["VM"], "filter": "b"},
+        {"classes": ["VM"], "fields": {"VM": []}},
+        {"classes": ["VM"], "fields": {"VM": ["uuid"]}},
+    ]
+
+    assert len({parse_query(query).view_key for query in queries}) == len(queries)
+    with_pools = parse_query({"classes": ["VM"], "pools": ["p1"]})
+    assert with_pools.view_key == parse_query({"classes": ["VM"]}).view_key
+    assert with_pools != parse_query({"classes": ["VM"]})
+
+
+def test_the_view_key_stays_the_same_for_ever():
+    query = parse_query(
+        {"classes": ["host", "VM"], "filter": "!web tags:é", "fields": {"VM": ["uuid", "tags"]}}
+    )
+
+    assert query.view_key == (
+        '[["VM","host"],"!\\"web\\" tags:\\"é\\"",[["VM",["tags","uuid"]]]]'.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        (None, "query must be a map", None),
+        ([], "query must be a map", None),
+        ("VM", "query must be a map", None),
+        ({}, "classes is missing", '["VM", "host"]'),
+        ({"class": ["VM"]}, "a query has no 'class'", "classes"),
+        ({"classes": ["VM"], "flter": "x"}, "a query has no 'flter'", "filter"),
+        ({"classes": ["VM"], "Pools": []}, "a query has no 'Pools'", "pools"),
+        ({"classes": ["VM"], 5: 1}, "a query has no 5", None),
+        ({"classes": ["VM"], "order": ["name_label"]}, "order is not supported yet", None),
+        ({"classes": ["VM"], "window": [0, 10]}, "window is not supported yet", None),
+        ({"classes": ["VM"], "facets": ["tags"]}, "facets is not supported yet", None),
+        ({"classes": ["VM"], "rate": 1}, "rate is not supported yet", None),
+        ({"classes": "VM"}, "classes must be a list of texts", None),
+        ({"classes": ["VM", 1]}, "classes must be a list of texts", None),
+        ({"classes": []}, "classes is empty", '["*"]'),
+        ({"classes": ["VM"] * (MAX_CLASSES + 1)}, "at most 100", None),
+        ({"classes": ["vm"]}, "there is no class 'vm'", "VM"),
+        ({"classes": ["VMs"]}, "there is no class 'VMs'", "did you mean"),
+        ({"classes": ["secret"]}, "there is no class 'secret'", None),
+        ({"classes": ["VM", "*"]}, "stands alone", None),
+        ({"classes": ["VM"], "pools": "p1"}, "pools must be a list of texts", None),
+        ({"classes": ["VM"], "pools": []}, "pools is empty", "leave it out"),
+        ({"classes": ["VM"], "pools": ["p"] * 1001}, "pools: at most", None),
+        ({"classes": ["VM"], "filter": 5}, "filter must be text", None),
+        ({"classes": ["VM"], "fields": ["uuid"]}, "fields must be a map", None),
+        ({"classes": ["VM"], "fields": {"VM": "uuid"}}, "fields of VM must be a list", None),
+        ({"classes": ["VM"], "fields": {"host": ["uuid"]}}, "host is not asked for", None),
+        ({"classes": ["VM"], "fields": {"vm": ["uuid"]}}, "there is no class 'vm'", "VM"),
+        ({"classes": ["VM"], "fields": {5: ["uuid"]}}, "there is no class 5", None),
+        ({"classes": ["VM"], "fields": {"*": ["uuid"]}}, "stands alone", None),
+        ({"classes": ["VM"], "fields": {"VM": ["name"]}}, "VM has no field 'name'", None),
+        ({"classes": ["VM"], "fields": {"VM": ["namelabel"]}}, "no field", "name_label"),
+        ({"classes": ["VM"], "fields": {"VM": ["$ref"]}}, "$ref always comes", "leave it out"),
+        ({"classes": ["VM"], "fields": {"VM": ["uuid"] * 1001}}, "at most 1000", None),
+    ],
+)
+def test_a_wrong_query_is_refused(value, message, hint):
+    with pytest.raises(QueryError) as raised:
+        parse_query(value)
+
+    assert message in raised.value.message
+    assert raised.value.position is None
+    if hint is not None:
+        assert hint in (raised.value.hint or "")
+
+
+def test_fields_are_bounded_over_all_classes():
+    fields = {cls: sorted(SCHEMA.fields(cls)) for cls in SCHEMA.classes}
+    assert sum(map(len, fields.values())) <= MAX_FIELDS  # so that the real ones all fit
+
+    parse_query({"classes": ["*"], "fields": fields})
+
+
+def test_a_wrong_filter_keeps_its_place_and_hint():
+    with pytest.raises(QueryError) as raised:
+        parse_query({"classes": ["VM"], "filter": "web powerstate:Running"})
+
+    assert (raised.value.message, raised.value.position, raised.value.hint) == (
+        "VM has no field 'powerstate'",
+        4,
+        "did you mean power_state?",
+    )
