@@ -1,0 +1,112 @@
+"""A proxy's administration side over real storage and loopback HTTP, without pools to talk to."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import web
+
+from xoproxy.auth import Accounts, Passwords, Tokens
+from xoproxy.model import PoolId
+from xoproxy.rest import PoolInfo, api_application, health_routes
+from xoproxy.storage import PoolConfig, Storage, open_storage
+from xoproxy.telemetry import Metrics, Sample
+
+PASSWORD = "the administrator's"
+
+
+class Registry:
+    """Pools as stored, with links that are always live."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._pools = storage.pools
+
+    async def list(self):
+        return [_info(pool) for pool in await self._pools.list()]
+
+    async def add(self, name: str, url: str, username: str, password: str) -> PoolInfo:
+        return _info(await self._pools.add(name, url, username, password))
+
+    async def rename(self, pool_id: PoolId, name: str) -> PoolInfo:
+        return _info(await self._pools.change(pool_id, name=name))
+
+    async def set_enabled(self, pool_id: PoolId, *, enabled: bool) -> PoolInfo:
+        return _info(await self._pools.change(pool_id, enabled=enabled))
+
+    async def remove(self, pool_id: PoolId) -> None:
+        await self._pools.remove(pool_id)
+
+
+def _info(pool: PoolConfig) -> PoolInfo:
+    state: Literal["live", "disabled"] = "live" if pool.enabled else "disabled"
+    return PoolInfo(
+        id=pool.id,
+        name=pool.name,
+        url=pool.url,
+        username=pool.username,
+        enabled=pool.enabled,
+        state=state,
+        since=datetime(2026, 1, 1, tzinfo=UTC),
+        error=None,
+        objects=7,
+        created_at=pool.created_at,
+    )
+
+
+@dataclass
+class Administration:
+    """A running server, and what tests look at."""
+
+    url: str
+    storage: Storage
+    accounts: Accounts
+    tokens: Tokens
+    revoked: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    async def unready(self):
+        return self.reasons
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+
+@asynccontextmanager
+async def administration(directory: Path) -> AsyncIterator[Administration]:
+    """Serve on a free port with an administrator `admin`."""
+    passwords = Passwords()
+    metrics = Metrics()
+    url = f"sqlite:///{directory}/xoproxy.db"
+    async with open_storage(url, directory / "storage.key") as storage:
+        tokens = Tokens(storage.tokens)
+        accounts = Accounts(storage.accounts, tokens, passwords)
+        metrics.add_source(
+            lambda: [Sample("xoproxy_logins_total", n, key) for key, n in accounts.logins.items()]
+        )
+        await accounts.ensure_administrator(PASSWORD)
+        served = Administration("", storage, accounts, tokens)
+        api = api_application(
+            accounts,
+            tokens,
+            Registry(storage),
+            served.revoked.append,
+            ("https://trusted.example",),
+        )
+        application = web.Application()
+        application.add_subapp("/api/v1", api)
+        application.add_routes(health_routes(served, metrics.exposition))
+        runner = web.AppRunner(application, access_log=None, lingering_time=0.5)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        try:
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            served.url = f"http://{host}:{port}"
+            yield served
+        finally:
+            await runner.cleanup()
+            passwords.close()

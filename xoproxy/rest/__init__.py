@@ -1,0 +1,22 @@
+"""The HTTP API under /api/v1, and what operators' tools ask: health, readiness, metrics.
+
+operations.py   what an operation is: one description serves routing, checks and documentation
+pools.py, tokens.py   the operations, their bodies, and the Protocols of what they need
+api.py          carries an operation out: page check, sign-in, rights, body, answer
+problems.py     every error as {"error": {"code", "message"}}
+openapi.py      the same operations as OpenAPI 3.1
+health.py       /healthz, /readyz, /metrics
+"""
+
+from xoproxy.rest.api import api_application
+from xoproxy.rest.health import Readiness, health_routes
+from xoproxy.rest.pools import PoolInfo, PoolProblem, Registry
+
+__all__ = [
+    "PoolInfo",
+    "PoolProblem",
+    "Readiness",
+    "Registry",
+    "api_application",
+    "health_routes",
+]

@@ -1,0 +1,133 @@
+"""Carries operations out: page check, sign-in, rights, body, answer, in this order.
+
+Requests are authenticated by `Authorization: Bearer <API token>` or by HTTP Basic with user name
+and password; there are no cookies. A page of a foreign origin is refused before anything else, so
+that credentials that a browser attaches by itself are of no use to it.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import hdrs, web
+from pydantic import TypeAdapter, ValidationError
+
+from xoproxy.auth import Accounts, Identity, Tokens, is_foreign_page
+from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
+from xoproxy.rest.openapi import openapi
+from xoproxy.rest.operations import Operation, Request
+from xoproxy.rest.pools import Pools, Registry
+from xoproxy.rest.problems import JSON_HEADERS, Handler, invalid_body, problems
+from xoproxy.rest.tokens import Revoked, TokenOperations
+
+_BODY_BYTES = 64 * 1024
+_BODY_TIMEOUT_S = 10.0
+
+
+def api_application(
+    accounts: Accounts,
+    tokens: Tokens,
+    registry: Registry,
+    revoked: Revoked,
+    trusted_origins: Collection[str] = (),
+) -> web.Application:
+    """Build the application to be mounted at /api/v1.
+
+    Args:
+        accounts: signs requests in.
+        tokens: the API tokens to administer.
+        registry: the pools to administer.
+        revoked: told of each revoked credential.
+        trusted_origins: web origins whose pages may use the API beside our own.
+    """
+    operations = (
+        *Pools(registry).operations(),
+        *TokenOperations(accounts, tokens, revoked).operations(),
+    )
+    document = openapi(operations)
+
+    async def describe(_request: web.Request) -> web.Response:
+        return web.Response(body=document, headers=JSON_HEADERS)
+
+    application = web.Application(middlewares=[problems])
+    application.router.add_get("/openapi.json", describe)
+    for operation in operations:
+        handler = _handler(operation, accounts, trusted_origins)
+        application.router.add_route(operation.method, operation.path, handler)
+    return application
+
+
+def _handler(operation: Operation, accounts: Accounts, trusted_origins: Collection[str]) -> Handler:
+    write: Callable[[Any], bytes] | None = (
+        TypeAdapter(operation.answer).dump_json if operation.answer else None
+    )
+
+    async def handle(request: web.Request) -> web.Response:
+        if is_foreign_page(request.headers, trusted_origins):
+            raise RequestRefused(
+                ErrorCode.FORBIDDEN,
+                "a page of another origin may not use the API; if it is yours, add its origin to "
+                "server.trusted_origins",
+            )
+        identity = await authenticate(request, accounts)
+        if not identity.is_administrator:
+            raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
+        body = await _body(request, operation)
+        result = await operation.run(Request(identity, request.match_info, body))
+        if write is None:
+            return web.Response(status=operation.status, headers={"Cache-Control": "no-store"})
+        headers = dict(JSON_HEADERS)
+        if operation.status == HTTPStatus.CREATED:
+            headers[hdrs.LOCATION] = f"{request.path}/{result.id}"
+        return web.Response(body=write(result), status=operation.status, headers=headers)
+
+    return handle
+
+
+async def authenticate(request: web.Request, accounts: Accounts) -> Identity:
+    """Return who makes a request.
+
+    Raises:
+        Unauthorized: nobody that we know.
+    """
+    scheme, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return await accounts.login_token(value.strip())
+        case "basic":
+            try:
+                text = base64.b64decode(value.strip(), validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                raise Unauthorized("the Basic credentials are not Base64 of UTF-8 text") from None
+            name, _, password = text.partition(":")
+            return await accounts.login_password(name, password, request.remote or "")
+        case _:
+            raise Unauthorized(
+                "sign in with an API token (Bearer) or with user name and password (Basic)"
+            )
+
+
+async def _body(request: web.Request, operation: Operation) -> Any:  # noqa: ANN401 - its own model
+    if operation.body is None:
+        return None
+    if request.content_type != "application/json":
+        # a form of a foreign page cannot have this type, not even without `Origin`
+        raise RequestRefused(ErrorCode.BAD_MESSAGE, "send the body as application/json")
+    content = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                content += chunk
+                if len(content) > _BODY_BYTES:
+                    text = f"a body has at most {_BODY_BYTES} bytes"
+                    raise RequestRefused(ErrorCode.TOO_LARGE, text)
+    except TimeoutError:
+        text = f"the body did not arrive within {_BODY_TIMEOUT_S:g} s"
+        raise RequestRefused(ErrorCode.TIMEOUT, text) from None
+    try:
+        return operation.body.model_validate_json(bytes(content))
+    except ValidationError as error:
+        raise invalid_body(error) from None

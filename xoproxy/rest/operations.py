@@ -1,0 +1,75 @@
+"""What an operation of the API is."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+from xoproxy.auth import Identity
+
+
+class Body(BaseModel):
+    """What a request carries; unknown members are refused, and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Answer(BaseModel):
+    """What a response carries."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not hold control characters or line breaks")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(_printable),
+]
+Moment = AwareDatetime
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has passed all checks.
+
+    Args:
+        identity: who asks.
+        path: the variable parts of the path.
+        body: an instance of the operation's `body`, or None.
+    """
+
+    identity: Identity
+    path: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: a method on a path.
+
+    Args:
+        id: its name for generated clients.
+        path: below /api/v1, with {variables}.
+        run: carries it out; returns what `answer` describes.
+        body: what the request carries; None: nothing.
+        answer: what a success returns, as a pydantic model or a list of one; None: nothing.
+        refusals: statuses of its own that it may answer with, beside those that all share.
+    """
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    run: Callable[[Request], Awaitable[Any]]
+    body: type[Body] | None = None
+    answer: Any = None
+    status: HTTPStatus = HTTPStatus.OK
+    refusals: tuple[HTTPStatus, ...] = ()
