@@ -62,6 +62,10 @@ class Principal(User, Protocol):
     def credential(self) -> str:
         """Names the credential, so that its revocation closes what it opened; not a secret."""
 
+    @property
+    def expires_at_s(self) -> float | None:
+        """When the credential ends by itself, in seconds since 1970."""
+
 
 class Caller(Protocol):
     """Runs raw XAPI calls; `pool/calls.py` fits it."""
@@ -81,6 +85,7 @@ class ConnectionLimits:
     message: Limits = field(default_factory=Limits)
     sessions: int = 10_000
     auth_timeout_s: float = 10.0
+    notsent_bytes: int = 16_384
 
 
 class Connection:
@@ -105,7 +110,8 @@ class Connection:
         self._drained.set()
 
     def open(self, request: web.Request, framing: Framing) -> None:
-        self.outlet = take_over(request, self._pause, self._resume)
+        notsent_bytes = self.endpoint.limits.notsent_bytes
+        self.outlet = take_over(request, self._pause, self._resume, notsent_bytes)
         deflate = self._ws.compress == _FULL_WINDOW
         self.client = Client(self.outlet, self.codec, framing, deflate=deflate)
 
@@ -126,6 +132,9 @@ class Connection:
             self._refuse(Unauthorized("authenticate within 10 s of connecting"))
         except Unauthorized as error:
             self._refuse(error)
+        except RequestRefused as refused:
+            self.client.send(error_message(refused))
+            self.client.close(CloseCode.TOO_MANY_SESSIONS, "too many sign-ins: try later")
         except ProtocolError as error:
             self.client.close(CloseCode.PROTOCOL_ERROR, str(error))
         if self.principal is None:
@@ -207,6 +216,8 @@ class Connection:
                 raise Unauthorized("a connection cannot change its user: open another one")  # noqa: TRY301
         except Unauthorized as error:
             self._refuse(error)
+        except RequestRefused as refused:
+            self.client.send(error_message(refused))
         else:
             self.principal = principal
             session.renewed(principal)

@@ -5,6 +5,7 @@ costs a tenth of a microsecond each.
 """
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class Pulse:
 
     def _look_after(self, connection: Connection, now: float) -> None:
         if connection.client.closed:
+            return
+        principal = connection.principal
+        if principal is not None and (principal.expires_at_s or math.inf) <= time.time():
+            connection.client.close(CloseCode.CREDENTIAL_REVOKED, "credential expired")
             return
         if connection.client.paused:
             self._watch_progress(connection, now)

@@ -15,13 +15,13 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
 from xoproxy.ws.frames import close_frame
 
 TCP_NOTSENT_LOWAT = 25  # Linux; Python has no name for it
-_NOTSENT_BYTES = 16_384
 _CLOSE_TIMEOUT_S = 5.0
 _NORMAL = 1000
 
@@ -107,17 +107,20 @@ class SocketOutlet:
 
 
 def take_over(
-    request: web.Request, pause: Callable[[], None], resume: Callable[[], None]
+    request: web.Request,
+    pause: Callable[[], None],
+    resume: Callable[[], None],
+    notsent_bytes: int,
 ) -> SocketOutlet:
     """Prepare an upgraded connection's transport for prebuilt frames and flow callbacks."""
-    transport = request.transport
-    if not isinstance(transport, asyncio.Transport):
+    if request.transport is None:
         raise ConnectionResetError("the connection is gone")
+    transport = cast("asyncio.Transport", request.transport)  # uvloop's is none by inheritance
     sock = transport.get_extra_info("socket")
     if sys.platform == "linux" and sock is not None and sock.family != socket.AF_UNIX:
         # The kernel's send buffer is the queue that nobody sees: keep what is not yet sent small,
         # so that a client which stops reading is noticed early and gets few stale frames.
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_bytes)
     transport.set_write_buffer_limits(high=0)
     transport.set_protocol(FlowProtocol(request.protocol, pause, resume))
     return SocketOutlet(transport)

@@ -1,0 +1,7 @@
+"""The page at `/`."""
+
+from aiohttp import web
+
+
+def routes() -> list[web.RouteDef]:
+    return []
