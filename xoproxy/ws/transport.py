@@ -15,7 +15,6 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import cast
 
 from aiohttp import web
 
@@ -115,7 +114,7 @@ def take_over(
     """Prepare an upgraded connection's transport for prebuilt frames and flow callbacks."""
     if request.transport is None:
         raise ConnectionResetError("the connection is gone")
-    transport = cast("asyncio.Transport", request.transport)  # uvloop's is none by inheritance
+    transport = request.transport
     sock = transport.get_extra_info("socket")
     if sys.platform == "linux" and sock is not None and sock.family != socket.AF_UNIX:
         # The kernel's send buffer is the queue that nobody sees: keep what is not yet sent small,
