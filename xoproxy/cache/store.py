@@ -13,8 +13,9 @@ Guarantees: seq grows by one per change; an entry is never mutated; a key names 
 (an object that goes and comes back has a new key); a batch is seen whole or not at all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
 from msgspec.structs import replace
 
 from xoproxy.cache.diff import changed_fields
@@ -35,12 +36,22 @@ def key_text(number: int) -> Key:
             return Key(text)
 
 
+Check = Callable[[bytes], bytes]
+"""Returns a JSON object as it is when it is fit to be kept, else a mended one."""
+
+
+def unchecked(raw: bytes) -> bytes:
+    """Trust the source."""
+    return raw
+
+
 class Preparation:
     """A batch in the making: the pending outcome per object, against a store that stands still."""
 
-    def __init__(self, store: "Store", events: Iterable[Event]) -> None:
+    def __init__(self, store: "Store", events: Iterable[Event], checked: Check) -> None:
         self._store = store
         self._events = iter(events)
+        self._checked = checked
         self._base_seq = store.seq
         self._next_key = store.next_key
         self.outcomes: dict[Ref, tuple[Entry | None, Entry | None, Change]] = {}
@@ -74,21 +85,35 @@ class Preparation:
         before = self._store.get(event.ref)
         if event.ref in self.outcomes:
             self._settle(event.ref)
+        raw = bytes(event.raw)  # a copy, so that the reply it was cut from can go
         if before is None:
-            raw = bytes(event.raw)  # a copy, so that the reply it was cut from can go
+            raw = self._checked(raw)
             key = key_text(self._next_key)
             self._next_key += 1
             self._record(None, key, event, raw, (None, raw))
             return
-        if before.raw == event.raw:
+        if before.raw == raw:
             self.unchanged_count += 1
             return
-        raw = bytes(event.raw)
-        differing = changed_fields(before.raw, raw)
+        raw, differing = self._compare(before.raw, raw)
         if differing is None:
             self.unchanged_count += 1
         else:
             self._record(before, before.key, event, raw, differing)
+
+    def _compare(self, before: bytes, raw: bytes) -> tuple[bytes, tuple[bytes, bytes] | None]:
+        """Return the record to keep and how it differs.
+
+        What did not change was checked when it came, so only the changed values are.
+        """
+        try:
+            differing = changed_fields(before, raw)
+            if differing is None or self._checked(differing[1]) is differing[1]:
+                return raw, differing
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # it cannot even be compared
+        raw = self._checked(raw)
+        return raw, changed_fields(before, raw)
 
     def _record(
         self,
@@ -164,18 +189,27 @@ class Store:
     def entries(self, cls: XapiClass) -> Iterable[Entry]:
         return self.by_class.entries(cls)
 
-    def prepare(self, events: Iterable[Event]) -> Preparation:
-        """Begin a batch from events."""
-        return Preparation(self, events)
+    def prepare(self, events: Iterable[Event], checked: Check = unchecked) -> Preparation:
+        """Begin a batch from events.
+
+        Args:
+            events: what the pool says, in order.
+            checked: makes new records and changed values fit to be kept.
+        """
+        return Preparation(self, events, checked)
 
     def prepare_relist(
-        self, classes: Iterable[XapiClass], records: Iterable[Upsert]
+        self,
+        classes: Iterable[XapiClass],
+        records: Iterable[Upsert],
+        checked: Check = unchecked,
     ) -> Preparation:
         """Begin a batch from a list: whatever else we hold of `classes` is gone.
 
         Args:
             classes: those that were listed completely.
             records: all their objects (records of other classes are plain upserts).
+            checked: makes new records and changed values fit to be kept.
         """
 
         def events() -> Iterator[Event]:
@@ -188,7 +222,7 @@ class Store:
                     if entry.ref not in listed:
                         yield Removal(entry.ref)
 
-        return Preparation(self, events())
+        return Preparation(self, events(), checked)
 
     def commit(self, prepared: Preparation, at_s: float, xapi_token: str | None = None) -> Batch:
         """Make a prepared batch true: entries, indexes and journal, in one synchronous step.

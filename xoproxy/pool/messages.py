@@ -25,7 +25,7 @@ def _age_key(raw: bytes | memoryview) -> str:
     """Return a text that grows with time; XAPI's dates sort by themselves, dashes aside."""
     try:
         return _stamp(raw).timestamp.replace("-", "")
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError):  # not a date we know: as old as can be
         return ""
 
 

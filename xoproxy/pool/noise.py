@@ -32,7 +32,10 @@ def is_noise(before: bytes, after: bytes, operations: frozenset[str]) -> bool:
         after: as XAPI says it is.
         operations: those that come and go by themselves.
     """
-    old, new = split(before), split(after)
+    try:
+        old, new = split(before), split(after)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False  # not yet fit to be read; the store will see to it
     running = new.get(_CURRENT)
     if running is None or old.keys() != new.keys():
         return False
@@ -40,6 +43,9 @@ def is_noise(before: bytes, after: bytes, operations: frozenset[str]) -> bool:
         return False
     try:
         names = set(_decode_operations(running).values())
-    except msgspec.ValidationError:  # not the map that XAPI documents: nothing to hold back
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+    ):  # not the map that XAPI documents: nothing to hold back
         return False
     return bool(names) and names <= operations

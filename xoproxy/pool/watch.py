@@ -188,7 +188,8 @@ class Watch:
         # what an earlier session followed and this one does not know any more is gone, too
         listed = {*self._rows, *self._store.by_class.classes()} - {MESSAGE}
         events = self._events(reply.events, Counter())
-        prepared = self._store.prepare_relist(listed, (e for e in events if isinstance(e, Upsert)))
+        upserts = (event for event in events if isinstance(event, Upsert))
+        prepared = self._store.prepare_relist(listed, upserts, replies.checked_record)
         await self._commit(prepared, reply.token)
         self._heard_at_s = self._clock()
         if not first and self._settings.messages_kept:
@@ -209,7 +210,8 @@ class Watch:
         records = await self._records(cls)
         if records is not None:
             self.counts.relists += 1
-            await self._commit(self._store.prepare_relist([cls], self._upserts(cls, records)))
+            told = self._upserts(cls, records)
+            await self._commit(self._store.prepare_relist([cls], told, replies.checked_record))
 
     async def _list_messages(self) -> None:
         records = await self._records(MESSAGE)
@@ -218,7 +220,8 @@ class Watch:
             held = list(self._store.entries(MESSAGE))
             told = self._upserts(MESSAGE, records)
             keep = self._settings.messages_kept
-            await self._commit(self._store.prepare(newest(held, told, keep, whole=True)))
+            events = newest(held, told, keep, whole=True)
+            await self._commit(self._store.prepare(events, replies.checked_record))
 
     async def _records(self, cls: XapiClass) -> dict[str, msgspec.Raw] | None:
         """List a class; None when this pool will not (removed class, missing right)."""
@@ -254,7 +257,7 @@ class Watch:
         counts = reply.valid_ref_counts
         removals: Counter[XapiClass] = Counter()
         events = self._events(reply.events, removals)
-        await self._commit(self._store.prepare(events), reply.token)
+        await self._commit(self._store.prepare(events, replies.checked_record), reply.token)
         self._census.compare(self._rows, counts, self._store.by_class.count, removals)
         self._observer.caught_up()
 
@@ -311,21 +314,16 @@ class Watch:
             yield self._upsert(cls, *records.popitem())
 
     def _upsert(self, cls: XapiClass, ref: str, record: msgspec.Raw) -> Upsert:
-        """Cut one record out of the reply.
+        """Cut one record out of the reply; what only noise tells apart becomes what we hold.
 
-        What we have already passes unlooked-at, for it was checked when it came; so does what only
-        noise tells apart, as the record that we hold.
+        The reference and class of an object that we hold stand in for the new texts, which can go.
         """
         raw = bytes(record)
         held = self._store.get(Ref(ref))
         if held is None:
-            return Upsert(cls, Ref(ref), replies.checked_record(raw))
-        # the held reference and class stand in for the new texts, which can go
-        if held.raw == raw:
-            return Upsert(held.cls, held.ref, held.raw)
-        raw = replies.checked_record(raw)
-        passing = self._held_back.get(cls)
-        if passing and noise.is_noise(held.raw, raw, passing):
+            return Upsert(cls, Ref(ref), raw)
+        passing = self._held_back.get(held.cls)
+        if passing and held.raw != raw and noise.is_noise(held.raw, raw, passing):
             raw = held.raw
         return Upsert(held.cls, held.ref, raw)
 

@@ -147,6 +147,32 @@ def test_a_record_cut_from_a_larger_reply_is_copied(store):
     assert type(store.get(ref("c")).raw) is bytes
 
 
+def test_only_what_is_new_is_checked_and_mended_records_are_kept(store):
+    seen = []
+
+    def checked(raw: bytes) -> bytes:
+        seen.append(raw)
+        return raw.replace(b"1e999", b"null").replace(b"\xff", b"?")
+
+    def told(name: str, rest: bytes):
+        raw = b'{"uuid":"%s","n":1,"on":"OpaqueRef:h"%s}' % (name.encode(), rest)
+        prepared = store.prepare([Upsert(VM, ref(name), raw)], checked)
+        prepared.step()
+        return store.commit(prepared, 0).changes
+
+    told("a", b',"x":1')
+    assert seen == [b'{"x":1}'], "of a change, the changed values"
+    told("a", b',"x":1')
+    assert len(seen) == 1, "of what we hold, nothing"
+    told("c", b',"x":1e999')
+    assert json.loads(store.get(ref("c")).raw)["x"] is None
+    told("a", b',"x":1e999')
+    assert json.loads(store.get(ref("a")).raw)["x"] is None, "comparing it would have failed"
+    told("a", b',"x":"\xff"')
+    assert json.loads(store.get(ref("a")).raw)["x"] == "?"
+    assert told("a", b',"x":"\xff"') == (), "mended alike, it is no change"
+
+
 def test_an_object_keeps_its_key_while_it_lives(store):
     key = store.get(ref("a")).key
     commit(store, upsert("a", n=2))
