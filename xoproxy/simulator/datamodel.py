@@ -108,7 +108,7 @@ def _model_of(data: dict[str, Any]) -> DataModel:
     return DataModel(classes, enums, frozenset(data["errors"]), tuple(data["releases"]))
 
 
-def _class_of(name: str, data: dict[str, Any], enums: dict[str, tuple[str, ...]]) -> ClassModel:
+def _class_of(name: str, data: dict[str, Any], enums: Mapping[str, tuple[str, ...]]) -> ClassModel:
     fields = {n: _field_of(n, f, enums) for n, f in data["fields"].items()}
     return ClassModel(
         name=name,
@@ -122,7 +122,7 @@ def _class_of(name: str, data: dict[str, Any], enums: dict[str, tuple[str, ...]]
     )
 
 
-def _field_of(name: str, data: dict[str, Any], enums: dict[str, tuple[str, ...]]) -> Field:
+def _field_of(name: str, data: dict[str, Any], enums: Mapping[str, tuple[str, ...]]) -> Field:
     kind = parse(data["type"], enums)
     has_default = "default" in data
     return Field(
@@ -136,7 +136,7 @@ def _field_of(name: str, data: dict[str, Any], enums: dict[str, tuple[str, ...]]
 
 
 def _message_of(
-    cls: str, name: str, data: dict[str, Any], enums: dict[str, tuple[str, ...]]
+    cls: str, name: str, data: dict[str, Any], enums: Mapping[str, tuple[str, ...]]
 ) -> Message:
     return Message(
         cls=cls,
@@ -151,7 +151,7 @@ def _message_of(
     )
 
 
-def _param_of(data: list[Any], enums: dict[str, tuple[str, ...]]) -> Param:
+def _param_of(data: list[Any], enums: Mapping[str, tuple[str, ...]]) -> Param:
     name, type_text, *default = data
     kind = parse(type_text, enums)
     return Param(name, kind, bool(default), kind.accept(default[0]) if default else None)

@@ -8,7 +8,7 @@ strings may not.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -235,7 +235,7 @@ _SCALARS: dict[str, WireType] = {
 }
 
 
-def parse(text: str, enums: dict[str, tuple[str, ...]]) -> WireType:
+def parse(text: str, enums: Mapping[str, tuple[str, ...]]) -> WireType:
     """Parse the data model's notation: `VM ref set`, `(string -> enum vm_operations) map`..."""
     if text in _SCALARS:
         return _SCALARS[text]
