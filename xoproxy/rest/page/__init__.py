@@ -1,7 +1,8 @@
-"""The page at `/`."""
+"""The page at `/`: one HTML file and what serves it.
 
-from aiohttp import web
+It is a client like any other: it uses `/ws` (docs/protocol.md) and nothing private.
+"""
 
+from xoproxy.rest.page.serving import routes
 
-def routes() -> list[web.RouteDef]:
-    return []
+__all__ = ["routes"]
