@@ -28,7 +28,7 @@ from xoproxy.cache.filter_syntax import (
 from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, regex_of, value_check
 from xoproxy.cache.regex import MAX_POSITIONS
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
-from xoproxy.model import NULL_REF, Ref, XapiClass
+from xoproxy.model import Ref, XapiClass
 
 __all__ = ["Filter", "FilterError", "Follow", "Members", "parse_filter"]
 
@@ -79,7 +79,7 @@ class Filter:
         schema: against which it was understood.
     """
 
-    __slots__ = ("_matches", "_schema", "_tree", "follows", "text")
+    __slots__ = ("_fields", "_matches", "_schema", "_tree", "follows", "text")
 
     def __init__(self, tree: Node, classes: Collection[XapiClass], schema: Schema) -> None:
         self.text = str(tree)
@@ -87,6 +87,7 @@ class Filter:
         self._tree = tree
         self._schema = schema
         self._matches: dict[XapiClass, _Match] = {}
+        self._fields: dict[XapiClass, frozenset[str]] = {}
         self.follows = any(
             place.target is not None for cls in classes for place in self._places(cls)
         )
@@ -103,13 +104,13 @@ class Filter:
 
     def fields(self, cls: XapiClass) -> frozenset[str]:
         """Name the fields of the class itself that the filter may read."""
-        searched = {
-            name
-            for term in _terms(self._tree)
-            if not term.path
-            for name in _searched(self._schema, cls)
-        }
-        return frozenset(searched.union(place.field for place in self._places(cls)))
+        fields = self._fields.get(cls)
+        if fields is None:
+            names = {place.field for place in self._places(cls)}
+            if any(not term.path for term in _terms(self._tree)):
+                names.update(_searched(self._schema, cls))
+            fields = self._fields[cls] = frozenset(names)
+        return fields
 
     def matches(self, cls: XapiClass, fields: Members, follow: Follow) -> bool:
         """Tell whether an object passes.
@@ -373,7 +374,7 @@ def _target_match(name: str, match: _Match) -> _Match:
     def match_target(fields: Members, follow: Follow) -> bool:
         raw = fields.get(name)
         ref = _decode(raw) if raw is not None else None
-        if not isinstance(ref, str) or ref == NULL_REF:
+        if not isinstance(ref, str):
             return False
         target = follow(Ref(ref))
         return target is not None and match(target[1], follow)
