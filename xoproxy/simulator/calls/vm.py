@@ -1,11 +1,11 @@
-"""Class `VM`: rows that come and go, and what is refused about power."""
+"""Class `VM`: rows that come and go."""
 
 import uuid as uuids
 
 from xoproxy.simulator.calls import devices, vm_checks
 from xoproxy.simulator.calls.host import hosts_that_run
 from xoproxy.simulator.calls.network import destroy_vif
-from xoproxy.simulator.calls.registry import Call, Handler, operation
+from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.wiretypes import NULL, Json
 
@@ -113,14 +113,6 @@ def compute_memory_overhead(call: Call, vm: str) -> int:
     return overhead_of(call.db.record("VM", vm))
 
 
-@operation("VM.start")
-def start(call: Call, vm: str, _paused: bool, _force: bool) -> None:  # noqa: FBT001
-    vm_checks.check(call, vm, "start")
-    if not hosts_that_run(call):
-        raise XapiError("NO_HOSTS_AVAILABLE")
-    raise XapiError("NOT_IMPLEMENTED", "VM.start")
-
-
 def overhead_of(record: dict[str, Json]) -> int:
     """Estimate what a VM needs besides its memory: page tables, device models."""
     vcpus: int = record["VCPUs_max"]
@@ -149,35 +141,3 @@ def _clone_vbd(call: Call, vbd: str, vm: str) -> None:
         new = str(uuids.uuid4())
         vdi = call.db.create("VDI", {**disk, "uuid": new, "location": new})
     devices.add_vbd(call, {**source, "uuid": "", "VM": vm, "VDI": vdi})
-
-
-def _refusing(name: str) -> Handler:
-    """Make a power operation that knows when it is refused, and no more yet."""
-
-    def run(call: Call, vm: str, *_arguments: Json) -> None:
-        vm_checks.check(call, vm, name)
-        raise XapiError("NOT_IMPLEMENTED", f"VM.{name}")
-
-    return run
-
-
-for _name in (
-    "checkpoint",
-    "clean_reboot",
-    "clean_shutdown",
-    "copy",
-    "hard_reboot",
-    "hard_shutdown",
-    "pause",
-    "pool_migrate",
-    "provision",
-    "resume",
-    "resume_on",
-    "send_sysrq",
-    "send_trigger",
-    "snapshot",
-    "start_on",
-    "suspend",
-    "unpause",
-):
-    operation(f"VM.{_name}")(_refusing(_name))
