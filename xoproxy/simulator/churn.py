@@ -65,8 +65,8 @@ class Churn:
         clock: Callable[[], str] = now,
     ) -> None:
         self._db = database
-        # Not the seed alone: an estate made with it has used up that row of references.
-        self._rng = random.Random(f"churn {seed}")
+        # Not the seed alone: its references are used up by an estate or a churn made with it.
+        self._rng = random.Random(f"churn {seed} {database.generation}")
         self._w = Writes(database, self._rng, clock)
         self._power = Power(self._w)
         self._copies = Copies(self._w)
@@ -111,6 +111,13 @@ class Churn:
             if writes:
                 return writes
         return self._touch_pool()
+
+    def finish(self) -> int:
+        """Bring everything under way to its end; returns the number of writes."""
+        writes = 0
+        while self._active:
+            writes += self._advance(self._active[0])
+        return writes
 
     def __len__(self) -> int:
         """Tell how many activities are under way."""
@@ -368,16 +375,26 @@ class Churn:
         return {self._db.get("PBD", pbd, "host") for pbd in self._db.get("SR", sr, "PBDs")}
 
 
-async def run(churn: Churn, rate: float, seconds: float | None = None) -> int:
+async def run(
+    churn: Churn,
+    rate: float,
+    seconds: float | None = None,
+    may_go: asyncio.Event | None = None,
+) -> int:
     """Make `rate` changes a second, for ever or for `seconds`; returns how many there were.
 
-    The schedule is absolute: what a busy moment delays is made up for after it.
+    The schedule is absolute: what a busy moment delays is made up for after it. Time during
+    which `may_go` is not set does not count.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
     limit = math.inf if seconds is None else round(rate * seconds)
     done = 0
     while done < limit:
+        if may_go is not None and not may_go.is_set():
+            stopped = loop.time()
+            await may_go.wait()
+            start += loop.time() - stopped
         due = min(rate * (loop.time() - start), limit)
         for _ in range(BURST):
             if done >= due:

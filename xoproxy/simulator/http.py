@@ -10,7 +10,9 @@ Paths under /_sim/ go to `control`, untouched by faults and limits of connection
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -27,6 +29,7 @@ FIRST_HEADERS_S: Final = 60.0
 LINGER_S: Final = 1.0
 JSON_PATHS: Final = ("/jsonrpc", "/json")
 CONTROL_PATH: Final = "/_sim/"
+EVENT_CALLS: Final = ("event.from", "event.next")
 
 Control = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
 
@@ -82,6 +85,8 @@ class Connection:
         self._buffer = b""
         self.is_control = False
         self.served = 0
+        self.waits_for_events = False
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -89,8 +94,16 @@ class Connection:
         return host, port
 
     def abort(self) -> None:
-        """Reset the connection."""
+        """Reset the connection; a call that only waits for events is given up, others go on.
+
+        Without lingering the kernel sends RST: the client sees a reset, not an orderly end.
+        """
+        socket_ = self._writer.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # it may be closed already
+            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
+        if self.task is not None and self.waits_for_events:
+            self.task.cancel()
 
     async def read_head(self) -> Head:
         """Read up to the empty line. Only the first request has to come in time."""
@@ -214,7 +227,9 @@ class HttpServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
         self.connections.add(connection)
-        self._group.create_task(self._serve(connection), name="simulator-connection")
+        connection.task = self._group.create_task(
+            self._serve(connection), name="simulator-connection"
+        )
 
     async def _serve(self, connection: Connection) -> None:
         holds_slot = False
@@ -264,11 +279,13 @@ class HttpServer:
         except MalformedError as error:
             log.debug("malformed call: %s", error)
             raise PageError(500) from None
+        connection.waits_for_events = request.method in EVENT_CALLS
         try:
             await self.faults.before_call(connection, request.method)
             reply = await self._answer(rpc, request)
         except XapiError as error:
             reply = rpc.failure(request, error.description)
+        connection.waits_for_events = False
         await self.faults.before_reply(connection, request.method)
         await connection.write(_head(200, rpc.content_type, len(reply), head), reply)
 

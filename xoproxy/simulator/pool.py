@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from xoproxy.simulator.calls.registry import World
+from xoproxy.simulator.control import Control
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.dispatch import Dispatcher
@@ -79,6 +80,7 @@ class SimulatedPool:
         self.server = HttpServer(
             self.dispatcher.answer, json=JsonRpc(), xml=XmlRpc(), group=self.group
         )
+        self.control = Control(self)
 
     @property
     def url(self) -> str:
@@ -99,6 +101,7 @@ class SimulatedPool:
     ) -> None:
         """Close the listener, reset the connections and cancel whatever still runs."""
         self.server.stop_listening()
+        self.control.faults.close()
         if kind is None or not issubclass(kind, asyncio.CancelledError):
             kind, error, trace = _StoppedError, _StoppedError(), None
         try:

@@ -1,0 +1,66 @@
+"""Faults without a network: which calls fail, who leads. The rest: tests/integration."""
+
+import pytest
+
+from xoproxy.simulator.estate import generate
+from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.fault_kinds import ExpireSessions, Fail, Member, Nothing
+from xoproxy.simulator.faults import FaultRefusedError, Faults
+from xoproxy.simulator.pool import SimulatedPool
+
+
+@pytest.fixture
+def pool() -> SimulatedPool:
+    return SimulatedPool(generate(1, 2))
+
+
+@pytest.fixture
+def faults(pool: SimulatedPool) -> Faults:
+    return pool.control.faults
+
+
+def failures(faults: Faults, *methods: str) -> list[str | None]:
+    found: list[str | None] = []
+    for method in methods:
+        try:
+            faults.check(method)
+            found.append(None)
+        except XapiError as error:
+            found.append(" ".join(error.description))
+    return found
+
+
+async def test_the_next_calls_of_a_method_fail(faults: Faults) -> None:
+    await faults.begin(Fail("X", ["a"], "VM.start", 2))
+    asked = ("VM.start", "VM.stop", "VM.start", "VM.start")
+    assert failures(faults, *asked) == ["X a", None, "X a", None]
+
+
+async def test_failures_of_any_method_and_of_one_add_up(faults: Faults) -> None:
+    await faults.begin(Fail("ONE", [], "VM.start", 1))
+    await faults.begin(Fail("ANY", [], None, 2))
+    asked = ("VM.stop", "VM.start", "VM.start", "VM.start")
+    assert failures(faults, *asked) == ["ANY", "ONE", "ANY", None]
+
+
+async def test_none_ends_them(faults: Faults, pool: SimulatedPool) -> None:
+    await faults.begin(Fail("ANY", [], None, 2))
+    await faults.begin(Nothing())
+    assert failures(faults, "VM.start") == [None]
+    assert pool.dispatcher.calls["VM.start"] == 0  # counted where it runs
+
+
+async def test_sessions_end(faults: Faults, pool: SimulatedPool) -> None:
+    await pool.sessions.login("root", "x", "test")
+    await faults.begin(ExpireSessions())
+    assert len(pool.sessions) == 0
+    assert pool.database.count("session") == 0
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::1", "192.0.2.1", "pool.example"])  # noqa: S104
+async def test_only_loopback_has_other_addresses(
+    faults: Faults, pool: SimulatedPool, address: str
+) -> None:
+    pool.address = (address, 1)
+    with pytest.raises(FaultRefusedError, match="no other loopback address"):
+        await faults.begin(Member())

@@ -1,0 +1,106 @@
+"""The control surface of a simulated pool, `/_sim/`: faults, churn, and what it has counted.
+
+    POST /_sim/fault   {"kind": "drop"}                      fault_kinds.py names the others
+    POST /_sim/churn   {"rate": 5, "seconds": 60, "seed": 1, "lifecycle": true}    rate 0 stops
+    GET  /_sim/stats
+
+Answers at once, in JSON; what is wrong with a request is said in `{"error": ..}`.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from xoproxy.simulator import fault_kinds
+from xoproxy.simulator.churn import Churn, run
+from xoproxy.simulator.fault_kinds import AskedError, Seconds
+from xoproxy.simulator.faults import FaultRefusedError, Faults
+
+if TYPE_CHECKING:
+    from xoproxy.simulator.pool import SimulatedPool
+
+
+class ChurnAsked(Struct, forbid_unknown_fields=True, frozen=True):
+    """Changes a second, for ever or for `seconds`."""
+
+    rate: Annotated[float, Meta(ge=0, le=100_000)]
+    seconds: Seconds | None = None
+    seed: int = 1
+    lifecycle: bool = False
+
+
+_CHURN = msgspec.json.Decoder(ChurnAsked)
+
+
+class _PathError(Exception):
+    """A request for something that is not there."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Control:
+    """Answers the control surface of one pool, and owns its faults and its churn."""
+
+    def __init__(self, pool: "SimulatedPool") -> None:
+        self._pool = pool
+        self.faults = Faults(pool)
+        self._churn: Churn | None = None
+        self._running: asyncio.Task[int] | None = None
+        pool.server.control = self.answer
+
+    async def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Answer a request: status, and a JSON document."""
+        try:
+            return 200, msgspec.json.encode(await self._run(method, path, body))
+        except AskedError as error:
+            status, text = 400, str(error)
+        except FaultRefusedError as error:
+            status, text = 409, str(error)
+        except _PathError as error:
+            status, text = error.status, str(error)
+        return status, msgspec.json.encode({"error": text})
+
+    async def _run(self, method: str, path: str, body: bytes) -> object:
+        match method, path:
+            case "POST", "/_sim/fault":
+                await self.faults.begin(fault_kinds.fault(body))
+                return {"ok": True}
+            case "POST", "/_sim/churn":
+                self.churn(fault_kinds.decoded(_CHURN, body))
+                return {"ok": True}
+            case "GET", "/_sim/stats":
+                return self.stats()
+            case _, "/_sim/fault" | "/_sim/churn":
+                raise _PathError(405, f"{path} takes POST")
+            case _, "/_sim/stats":
+                raise _PathError(405, f"{path} takes GET")
+            case _:
+                raise _PathError(404, "there are /_sim/fault, /_sim/churn and /_sim/stats")
+
+    def churn(self, asked: ChurnAsked) -> None:
+        """Replace the churn that runs, if any; what that had begun is brought to its end."""
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None
+        if self._churn is not None:
+            self._churn.finish()
+            self._churn = None
+        if asked.rate > 0:
+            self._churn = Churn(self._pool.database, asked.seed, lifecycle=asked.lifecycle)
+            steps = run(self._churn, asked.rate, asked.seconds, may_go=self.faults.up)
+            self._running = self._pool.group.create_task(steps, name="simulator-churn")
+
+    def stats(self) -> dict[str, object]:
+        """Count what the pool holds and was asked."""
+        pool = self._pool
+        return {
+            "sessions": len(pool.sessions),
+            "event_waits": pool.events.waiting,
+            "calls": dict(pool.dispatcher.calls),
+            "generation": pool.database.generation,
+            "objects": {cls: pool.database.count(cls) for cls in pool.database.tables},
+        }
