@@ -31,8 +31,8 @@ _PROXY_CLASSES: dict[str, dict[str, str]] = {
         "uuid": "string",
         "state": "enum pool_link_state",
         "since": "datetime",
-        "error": "string",
-        "master": "string",
+        "error": "(string -> string) map",  # or null
+        "master": "enum",  # a reference, but of another pool: not to be followed
         "last_event_at": "datetime",
         "objects": "int",
     }

@@ -1,10 +1,14 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from xoproxy.cache.diff import split
 from xoproxy.cache.filter import FilterError, parse_filter
-from xoproxy.cache.regex import MAX_POSITIONS
+from xoproxy.cache.filter_syntax import MAX_LENGTH, MAX_NESTING, MAX_TERMS
+from xoproxy.cache.query import MAX_CLASSES, MAX_FIELDS, MAX_POOLS
+from xoproxy.cache.regex import MAX_POSITIONS, MAX_TEXT
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.model import XapiClass
 
@@ -274,3 +278,31 @@ def test_filters_that_differ_in_spelling_are_equal():
     assert one != parse_filter("power_state:Running", [VM])
     assert one != one.text
     assert one.text in repr(one)
+
+
+def test_the_examples_in_the_documentation_are_filters():
+    page = (Path(__file__).parents[3] / "docs" / "queries.md").read_text()
+    table = page.split("## Filters")[1].split("###")[0]
+    examples = [
+        row.replace("\\|", "|") for row in re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    ]
+
+    assert len(examples) >= 15
+    for example in examples:
+        parse_filter(example, [VM])
+
+
+def test_the_bounds_in_the_documentation_are_the_real_ones():
+    page = (Path(__file__).parents[3] / "docs" / "queries.md").read_text()
+
+    for bound in (
+        f"{MAX_LENGTH:,} characters",
+        f"{MAX_TERMS} terms",
+        f"{MAX_NESTING} levels",
+        f"{MAX_POSITIONS} characters of regular",
+        f"first {MAX_TEXT:,} characters",
+        f"{MAX_CLASSES} classes",
+        f"{MAX_FIELDS:,} fields",
+        f"{MAX_POOLS:,} pools",
+    ):
+        assert bound in page
