@@ -26,7 +26,7 @@ from xoproxy.cache.filter_syntax import (
     parse,
 )
 from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, regex_of, value_check
-from xoproxy.cache.regex import MAX_POSITIONS
+from xoproxy.cache.regex import MAX_SIZE
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
 from xoproxy.model import Ref, XapiClass
 
@@ -153,7 +153,7 @@ class _Resolver:
     def __init__(self, classes: Collection[XapiClass], schema: Schema) -> None:
         self._classes = sorted(classes)
         self._schema = schema
-        self._position_count = 0
+        self._regex_size = 0
 
     def resolve(self, term: Term) -> Term:
         if term.criterion.op is Op.REGEX:
@@ -172,10 +172,10 @@ class _Resolver:
             raise FilterError(
                 refusal.message, term.value_position + 1 + refusal.position, refusal.hint
             ) from refusal
-        self._position_count += regex.position_count
-        if self._position_count > MAX_POSITIONS:
+        self._regex_size += regex.size
+        if self._regex_size > MAX_SIZE:
             raise FilterError(
-                f"the regular expressions are longer than {MAX_POSITIONS} characters together",
+                f"the regular expressions are longer than {MAX_SIZE} characters together",
                 term.value_position,
             )
 

@@ -8,7 +8,7 @@ from xoproxy.cache.diff import split
 from xoproxy.cache.filter import FilterError, parse_filter
 from xoproxy.cache.filter_syntax import MAX_LENGTH, MAX_NESTING, MAX_TERMS
 from xoproxy.cache.query import MAX_CLASSES, MAX_FIELDS, MAX_POOLS
-from xoproxy.cache.regex import MAX_POSITIONS, MAX_TEXT
+from xoproxy.cache.regex import MAX_SIZE, MAX_TEXT
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.model import XapiClass
 
@@ -228,7 +228,7 @@ def test_a_value_needs_to_make_sense_for_one_of_the_classes_only():
 
 
 def test_regular_expressions_are_bounded_together():
-    half = "a" * (MAX_POSITIONS // 2)
+    half = "a" * (MAX_SIZE // 2)
     parse_filter(f"name_label:/{half}/ /{half}/", [VM])
 
     with pytest.raises(FilterError, match="together"):
@@ -299,7 +299,7 @@ def test_the_bounds_in_the_documentation_are_the_real_ones():
         f"{MAX_LENGTH:,} characters",
         f"{MAX_TERMS} terms",
         f"{MAX_NESTING} levels",
-        f"{MAX_POSITIONS} characters of regular",
+        f"{MAX_SIZE} characters of regular",
         f"first {MAX_TEXT:,} characters",
         f"{MAX_CLASSES} classes",
         f"{MAX_FIELDS:,} fields",

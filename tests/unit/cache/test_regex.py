@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from xoproxy.cache.regex import MAX_POSITIONS, MAX_TEXT, Regex, RegexError
+from xoproxy.cache.regex import MAX_SIZE, MAX_TEXT, Regex, RegexError
 
 TEXTS = [
     "",
@@ -20,6 +20,7 @@ TEXTS = [
     "tab\there",
     "[a]",
     "__ 7",
+    "]",
 ]
 
 
@@ -37,6 +38,8 @@ TEXTS = [
         "[a-c]+b",
         "[^a-z]",
         "[]a]",
+        "[]]",
+        "[^]a]",
         "[a-]",
         "[\\d.]+",
         "[^\\d\\s]",
@@ -146,7 +149,9 @@ def test_a_wrong_pattern_is_refused_with_its_place(pattern, position, message):
 @pytest.mark.parametrize(
     "pattern",
     [
-        "a" * (MAX_POSITIONS + 1),
+        "a" * (MAX_SIZE + 1),
+        "[" + "ab" * MAX_SIZE + "]",
+        "[abc]{84}",
         "((a{20}){20}){20}",
         "(" * 60 + "a" + ")" * 60,
         "((((((){99}){99}){99}){99}){99}){99}",
