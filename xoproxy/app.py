@@ -358,7 +358,7 @@ async def _serving(
     )
     own = OwnObjects(hub, budget)
     events = PoolEvents(hub, own)
-    async with asyncio.TaskGroup() as group:
+    async with _task_group() as group:
         supervisor = Supervisor(
             group, events, _link_settings(settings.pool_link), lambda pool: _new_store(pool, budget)
         )
@@ -397,6 +397,19 @@ async def _serving(
             await supervisor.close()
             for task in background:
                 task.cancel()
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Own all tasks; a setting that turns out wrong leaves as itself, not wrapped in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        wrong, _ = failures.split(ConfigError)
+        if wrong is not None:
+            raise wrong.exceptions[0] from None
+        raise
 
 
 async def until_signalled() -> None:

@@ -1,10 +1,12 @@
 """`xoproxy demo`: everything at once, on simulated pools, gone without a trace when it ends."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import tempfile
 import webbrowser
@@ -18,7 +20,7 @@ import typer
 from pydantic import SecretStr
 
 from xoproxy import app
-from xoproxy.errors import ConfigError, XoproxyError
+from xoproxy.errors import ConfigError
 from xoproxy.settings import Settings, StorageSettings, load
 from xoproxy.telemetry import configure_logging
 
@@ -68,14 +70,11 @@ def demo(
     configure_logging("auto", "warning")
     estates = _estates(files or [], pools, hosts, vms, seed)
     browser = not no_browser and not as_json and sys.stdout.isatty()
-    try:
-        with asyncio.Runner(loop_factory=app.new_event_loop) as runner:
-            runner.run(_run(port, rate, estates, browser=browser, as_json=as_json))
-    except XoproxyError as error:
-        typer.echo(f"xoproxy: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=app.new_event_loop) as runner,
+    ):
+        runner.run(_run(port, rate, estates, browser=browser, as_json=as_json))
 
 
 def _estates(
@@ -199,6 +198,7 @@ def _print_json(url: str, password: str, ids: Sequence[str], pools: Sequence[_Po
 
 
 def _print_welcome(url: str, password: str, pools: Sequence[_Pool], rate: float) -> None:
+    command = "xoproxy" if shutil.which("xoproxy") else shlex.quote(sys.argv[0])
     names = ", ".join(pool.name for pool in pools)
     changes = f"{rate:g} changes a second each" if rate else "nothing changes by itself"
     quoted = shlex.quote(password)
@@ -209,11 +209,11 @@ xoproxy runs, with {len(pools)} simulated pool(s): {names} ({changes}).
   In a browser    {url}
                   user {_ADMINISTRATOR}, password {password}
 
-  In a terminal   XOPROXY_PASSWORD={quoted} xoproxy watch {url} --as {_ADMINISTRATOR}
+  In a terminal   XOPROXY_PASSWORD={quoted} {command} watch {url} --as {_ADMINISTRATOR}
                   (one JSON message a line: add --json)
 
   Administration  XOPROXY_PASSWORD={quoted} XOPROXY_URL={url} \\
-                  xoproxy pool list --as {_ADMINISTRATOR}
+                  {command} pool list --as {_ADMINISTRATOR}
 
   Simulated pools for your own XAPI clients:""",
         flush=True,
