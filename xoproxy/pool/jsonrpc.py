@@ -191,9 +191,11 @@ class JsonRpcClient:
         self, classes: Sequence[XapiClass], token: str, timeout_s: float
     ) -> EventReply:
         params = [self._session, classes, token, float(timeout_s)]
-        patience_s = timeout_s + self._settings.event_slack_s
+        settings = self._settings
+        # a short wait may need a new connection first
+        patience_s = max(timeout_s, settings.connect_timeout_s) + settings.event_slack_s
         if not token:  # the whole pool: XAPI answers at once, but it takes its time to print it
-            patience_s = max(patience_s, self._settings.request_timeout_s)
+            patience_s = max(patience_s, settings.request_timeout_s)
         body = self._encode("event.from", params)
         reply = await self._exchange(replies.EVENTS, body, patience_s)
         return _result(reply.result, reply.error)
@@ -236,8 +238,8 @@ class JsonRpcClient:
         self, decoder: msgspec.json.Decoder[T], body: bytes, patience_s: float
     ) -> T:
         try:
-            async with asyncio.timeout(patience_s):
-                data = await self._post(body)
+            async with asyncio.timeout(patience_s) as patience:
+                data = await self._post(body, patience)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             self._fall_back()
             raise _unreachable(error) from error
@@ -253,7 +255,8 @@ class JsonRpcClient:
         if self._failures >= _SILENT:
             self._url = self._home
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, body: bytes, patience: asyncio.Timeout) -> bytes:
+        """Send a request and read the answer; a long one may take its time while it goes on."""
         if self._http is None:
             raise RuntimeError("enter the client before use")
         parts: list[bytes] = []
@@ -268,12 +271,17 @@ class JsonRpcClient:
                     f"The answer is not XAPI's (HTTP status {response.status}).", "NOT_XAPI"
                 )
             async for part in response.content.iter_any():
+                patience.reschedule(_now_s() + self._settings.connect_timeout_s)
                 parts.append(part)
                 size += len(part)
                 if size > self._settings.reply_bytes:
                     response.close()
                     raise PoolUnreachable("The answer is larger than allowed.", "NOT_XAPI")
         return b"".join(parts)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def with_address(home: URL, address: str) -> URL:

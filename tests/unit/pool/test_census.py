@@ -56,7 +56,7 @@ def test_a_class_is_listed_at_most_once_per_interval_which_grows_in_vain():
         for _ in range(2):
             compare(census, {"task": 1}, {VM: 0, TASK: 2})
         assert census.due(now) == []
-        pause = census.wait_s(now)
+        pause = census.wait_s(now) or 0.0
         pauses.append(pause)
         now += pause
         assert census.due(now) == [TASK]

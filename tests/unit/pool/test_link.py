@@ -50,7 +50,8 @@ def test_a_refused_password_is_an_error_even_with_data():
 
     link = Link(LinkState.LIVE, 1).after(event, 2, error)
 
-    assert (link.state, link.error.code) == (LinkState.ERROR, "AUTH_FAILED")
+    assert (link.state, link.error) == (LinkState.ERROR, error)
+    assert error.code == "AUTH_FAILED"
 
 
 @pytest.mark.parametrize(
