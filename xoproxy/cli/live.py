@@ -8,6 +8,7 @@ when going on makes no sense (wrong credentials) or when it never got through at
 import asyncio
 import json
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, Protocol
@@ -69,6 +70,7 @@ class Connection:
         self._socket = socket
         self.received_bytes = 0
         """Size of all messages so far, after inflation."""
+        self._pending: deque[Message] = deque()
         self.deflate = bool(socket.compress)
         self.subprotocol = socket.protocol
 
@@ -81,27 +83,32 @@ class Connection:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise Disconnected("the connection broke") from error
 
-    async def receive(self) -> list[Message]:
-        """Return the messages of the next frame.
+    async def receive(self) -> Message:
+        """Return the next message.
 
         Raises:
             Disconnected: there are no more.
         """
+        while not self._pending:
+            decoded = await self._receive_frame()
+            self._pending.extend(decoded if isinstance(decoded, list) else [decoded])
+        return self._pending.popleft()
+
+    async def _receive_frame(self) -> Any:  # noqa: ANN401 - what the frame holds
         frame = await self._socket.receive()
         match frame.type:
             case aiohttp.WSMsgType.TEXT:
                 # the length of ASCII text is its size; what it is off by otherwise does not matter
                 self.received_bytes += len(frame.data)
-                decoded = json.loads(frame.data)
+                return json.loads(frame.data)
             case aiohttp.WSMsgType.BINARY:
                 self.received_bytes += len(frame.data)
-                decoded = msgpack.unpackb(frame.data)
+                return msgpack.unpackb(frame.data)
             case aiohttp.WSMsgType.CLOSE:
                 reason = frame.extra or "the proxy closed the connection"
                 raise Disconnected(reason, self._socket.close_code)
             case _:
                 raise Disconnected("the connection broke")
-        return decoded if isinstance(decoded, list) else [decoded]
 
     async def sign_in(self, credentials: Mapping[str, str]) -> Message:
         """Authenticate and return `welcome`.
@@ -110,7 +117,7 @@ class Connection:
             NotSignedIn: the proxy says no.
         """
         await self.send({"type": "auth", **credentials})
-        message = (await self.receive())[0]
+        message = await self.receive()
         if message["type"] == _WELCOME:
             return message
         if message["type"] != "error":
@@ -233,21 +240,22 @@ class Follower:
         async with connecting as connection:
             try:
                 async with asyncio.timeout(_CONNECT_S):
-                    await connection.sign_in(self._access.credentials)
+                    welcome = await connection.sign_in(self._access.credentials)
             except TimeoutError as error:
                 raise Disconnected("no answer to signing in") from error
             self._been_connected = True
             self._observer.connected(connection)
+            self._observer.received(welcome, None, ())
             for id_, query in self._subscriptions.items():
                 await connection.send(self._replica.subscription(id_, query))
             while True:
-                for message in await connection.receive():
-                    try:
-                        taken = self._replica.receive(message)
-                    except ReplicaFault:
-                        await connection.close(_FAULT)
-                        raise
-                    self._observer.received(message, *taken)
+                message = await connection.receive()
+                try:
+                    taken = self._replica.receive(message)
+                except ReplicaFault:
+                    await connection.close(_FAULT)
+                    raise
+                self._observer.received(message, *taken)
 
     def _check_worth_retrying(self, error: XoproxyError) -> int | None:
         """Return the close code, if there is one; raise when another attempt would end alike."""

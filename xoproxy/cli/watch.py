@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
-from xoproxy.cli.access import Exit, access, fail
+from xoproxy.cli import watching
+from xoproxy.cli.access import access
+from xoproxy.cli.exits import Exit, fail
+from xoproxy.cli.live import LiveError
 
 
 class Encoding(StrEnum):
@@ -62,10 +65,6 @@ def watch(
     """
     if not as_json and not sys.stdout.isatty():
         fail("the table needs a terminal: use --json", Exit.USAGE)
-    # not at the top: `xoproxy --help` shall not wait for them
-    from xoproxy.cli import watching  # noqa: PLC0415
-    from xoproxy.cli.live import LiveError  # noqa: PLC0415
-
     try:
         watching.run(
             access(url, user, password_file),

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.live import Live
 
 from xoproxy.cache.schema import SCHEMA
-from xoproxy.cli.access import Access, Exit
+from xoproxy.cli.access import Access
 from xoproxy.cli.board import LINKS, NAMES, OBJECTS, Board
 from xoproxy.cli.columns import columns, targets
+from xoproxy.cli.exits import Exit
 from xoproxy.cli.live import Connection, Follower, LiveError, NotSignedIn, ProxyUnreachable
 from xoproxy.cli.replica import Message, Operation, Replica, ViewReplica
 from xoproxy.errors import ConfigError
