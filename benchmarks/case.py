@@ -1,0 +1,61 @@
+"""Runs one case in this process: `python -m benchmarks.case NAME [--quick]` prints its figures."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+from typing import Protocol
+
+import msgspec
+
+from benchmarks import endtoend, ingest, rig, wire_bytes
+from benchmarks.figures import Measured
+from xoproxy.app import new_event_loop
+
+
+class Case(Protocol):
+    """Measures some figures; the docstring says how."""
+
+    def __call__(self, *, quick: bool) -> Awaitable[dict[str, Measured]]: ...
+
+
+CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
+    "single changes": (
+        wire_bytes.single_changes,
+        ("bytes_power_state", "bytes_host_memory", "bytes_200_vms"),
+    ),
+    "standard trace": (wire_bytes.standard_trace, ("bytes_compressed",)),
+    "ingest": (ingest.ingest, ("ingest_changed_us", "ingest_unchanged_us")),
+    "first load": (ingest.first_load, ("first_load_cpu_ms",)),
+    "objects": (ingest.objects, ("bytes_per_object",)),
+    "neighbours": (
+        endtoend.neighbours,
+        (
+            "cpu_us_per_delivered_change",
+            "latency_p50_ms",
+            "latency_p99_ms",
+            "stalled_neighbours_ratio",
+        ),
+    ),
+    "stall": (endtoend.stall, ("loop_stall_ms",)),
+    "client memory": (endtoend.client_memory, ("kb_per_idle_client", "kb_per_stalled_client")),
+    "resume": (endtoend.resume, ("resume_bytes",)),
+    "upstream": (endtoend.upstream, ("upstream_sessions", "upstream_waits")),
+}
+"""Name -> the case and the figures that it gives, in the order in which they run."""
+
+
+def main() -> None:
+    name, *options = sys.argv[1:]
+    case, _ = CASES[name]
+    rig.pin(0)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        figures = runner.run(_run(case, quick="--quick" in options))
+    print(msgspec.json.encode(figures).decode())
+
+
+async def _run(case: Case, *, quick: bool) -> dict[str, Measured]:
+    return await case(quick=quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""The whole system at work: latency, processor time, memory, and what others notice."""
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+from statistics import median
+
+import aiohttp
+import msgspec
+
+from benchmarks.figures import Measured
+from benchmarks.rig import BenchError, cpu_s, median_of, percentile, tcp_bytes
+from benchmarks.system import EVERYTHING, Load, System, system
+
+_BATCHES_PER_S = 20
+_BATCH_CHANGES = 15
+_FAST = 10.0
+"""XAPI gathers changes for 50 ms, which would beat against our 20 batches a second; so the pool
+gathers for 5 ms, and each batch is a reply of its own."""
+_BUSY_CHANGES = 18
+"""So many writes a batch make a little more than 300 changes a second: some are of one object."""
+_DROP_CHANGES = 30
+"""One a second."""
+_TO_STALL_S = 3.0
+_SLEEPER_BUFFER = 16_384
+"""Small enough that a client which stops reading is noticed within a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Some seconds of changes: when batches left the pool and arrived, and what that cost."""
+
+    last_ms: list[float]
+    """From the pool to the last client, per batch."""
+    last_awake_ms: list[float]
+    """To the last of those that never stall."""
+    cpu_us_per_change: float
+    changes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Those that are connected, and how many of them never stall."""
+
+    load: Load
+    count: int
+    awake: int
+
+
+async def _run(on: System, clients: _Clients, seconds: float, changes: int = _BATCH_CHANGES) -> Run:
+    load = clients.load
+    await load.report()
+    used_s = cpu_s(on.proxy.pid)
+    count = int(seconds * _BATCHES_PER_S)
+    made = await on.pool.ask("batches", count=count, per_s=_BATCHES_PER_S, changes=changes)
+    used_s = cpu_s(on.proxy.pid) - used_s
+    report = await load.report()
+    left = {mark: ns for mark, ns in made["stamps"]}
+    last, last_awake = [], []
+    for mark, everybody, at_ns, awake_count, awake_ns in report.marks:
+        if mark not in left:
+            continue  # went with the next one
+        if everybody == clients.count:
+            last.append((at_ns - left[mark]) / 1e6)
+        if awake_count == clients.awake:
+            last_awake.append((awake_ns - left[mark]) / 1e6)
+    if len(last_awake) < count * 0.8:
+        raise BenchError(f"only {len(last_awake)} of {count} batches reached everybody")
+    return Run(
+        last, last_awake, used_s / report.changes * 1e6, report.changes / clients.count / seconds
+    )
+
+
+async def neighbours(*, quick: bool) -> dict[str, Measured]:
+    """1,000 clients on everything; in every second run, a tenth of them does not read."""
+    count, runs, seconds = (40, 1, 2.0) if quick else (1000, 5, 6.0)
+    sleepers = count // 10
+    calm: list[Run] = []
+    stalled: list[Run] = []
+    async with (
+        system(4, 60, speed=_FAST) as on,
+        on.clients(sleepers=sleepers, sleeper_buffer=_SLEEPER_BUFFER) as load,
+    ):
+        await load.open(count)
+        clients = _Clients(load, count, count - sleepers)
+        await _run(on, clients, 1.0)  # warm
+        for _ in range(runs):
+            calm.append(await _run(on, clients, seconds))
+            await load.stall(sleepers)
+            await _run(on, clients, _TO_STALL_S)
+            stalled.append(await _run(on, clients, seconds))
+            await load.go()
+            await asyncio.sleep(1.0)
+        busy = [await _run(on, clients, seconds / 2, _BUSY_CHANGES) for _ in range(runs)]
+    note = f"{count:,} clients, median of {runs} runs"
+    return _latency(calm, note) | _ratio(calm, stalled, sleepers) | _cpu(busy, note)
+
+
+def _latency(calm: list[Run], note: str) -> dict[str, Measured]:
+    p50s = [percentile(run.last_ms, 0.50) for run in calm]
+    p99s = [percentile(run.last_ms, 0.99) for run in calm]
+    note += f" of {len(calm[0].last_ms)} batches: {_BATCHES_PER_S}/s of {_BATCH_CHANGES} changes"
+    return {
+        "latency_p50_ms": median_of(p50s, note),
+        "latency_p99_ms": median_of(p99s, note),
+    }
+
+
+def _cpu(busy: list[Run], note: str) -> dict[str, Measured]:
+    delivered = median(run.changes_per_s for run in busy)
+    note += f", {delivered:.0f} changes/s to each; all of the proxy's CPU"
+    return {"cpu_us_per_delivered_change": median_of([r.cpu_us_per_change for r in busy], note)}
+
+
+def _ratio(calm: list[Run], stalled: list[Run], sleepers: int) -> dict[str, Measured]:
+    pairs = [
+        (percentile(a.last_awake_ms, 0.99), percentile(b.last_awake_ms, 0.99))
+        for a, b in zip(calm, stalled, strict=True)
+    ]
+    before, after = (median(side) for side in zip(*pairs, strict=True))
+    note = (
+        f"{sleepers} stalled, median of {len(pairs)} interleaved pairs; p99 {before:.1f} ms"
+        f" without, {after:.1f} ms with"
+    )
+    return {"stalled_neighbours_ratio": median_of([b / a for a, b in pairs], note)}
+
+
+async def client_memory(*, quick: bool) -> dict[str, Measured]:
+    """The proxy's memory per client that is up to date, and per one that stopped reading."""
+    warm, idle, sleepers = (20, 100, 10) if quick else (200, 1000, 100)
+    seconds = 2.0 if quick else 10.0
+    async with system(4, 60, speed=_FAST) as on:
+        async with on.clients(sleepers=sleepers, sleeper_buffer=_SLEEPER_BUFFER) as load:
+            await load.open(warm)
+            before = await on.proxy_bytes()
+            await load.open(idle)
+            await asyncio.sleep(0.5)
+            per_idle = (await on.proxy_bytes() - before) / idle
+        stalled = await _stalled(on, warm, sleepers, seconds, stall=True)
+        calm = await _stalled(on, warm, sleepers, seconds, stall=False)
+    per_stalled = (stalled[0] - calm[0]) / sleepers + per_idle
+    kernel = (stalled[1] - calm[1]) / sleepers
+    changes = int(seconds * _BATCHES_PER_S * _BATCH_CHANGES)
+    return {
+        "kb_per_idle_client": Measured(
+            per_idle / 1e3, note=f"{idle:,} clients, subscribed to everything, JSON"
+        ),
+        "kb_per_stalled_client": Measured(
+            per_stalled / 1e3,
+            note=(
+                f"{sleepers} clients stalled while {changes:,} changes passed; an idle client"
+                f" included; kernel's buffers {kernel / 1e3:.0f} KB more"
+            ),
+        ),
+    }
+
+
+async def _stalled(
+    on: System, clients: int, sleepers: int, seconds: float, *, stall: bool
+) -> tuple[int, int]:
+    """Let changes pass; returns the memory of the proxy, and of all sockets, at their end."""
+    async with on.clients(sleepers=sleepers, sleeper_buffer=_SLEEPER_BUFFER) as load:
+        await load.open(clients)
+        if stall:
+            await load.stall(sleepers)
+        await on.pool.ask(
+            "batches",
+            count=int(seconds * _BATCHES_PER_S),
+            per_s=_BATCHES_PER_S,
+            changes=_BATCH_CHANGES,
+        )
+        return await on.proxy_bytes(), tcp_bytes()
+
+
+async def upstream(*, quick: bool) -> dict[str, Measured]:
+    """What the pool sees of one client, and of thousands."""
+    many = 200 if quick else 5000
+    async with (
+        system(2, 20) as on,
+        on.clients({"classes": ["pool"]}) as load,
+    ):
+        await load.open(1)
+        await asyncio.sleep(1.0)
+        one_client = await on.pool.ask("stats")
+        await load.open(many - 1)
+        await on.pool.ask("batches", count=40, per_s=_BATCHES_PER_S, changes=5)
+        all_clients = await on.pool.ask("stats")
+    seen = (one_client, all_clients)
+    note = f"the most that was seen, with 1 and with {many:,} clients"
+    return {
+        "upstream_sessions": Measured(max(s["sessions"] for s in seen), note=note),
+        "upstream_waits": Measured(max(s["waits"] for s in seen), note=note),
+    }
+
+
+async def stall(*, quick: bool) -> dict[str, Measured]:
+    """One reply with 10,000 changed objects, real sockets on both sides, ten clients."""
+    hosts, vms, count, runs = (2, 60, 400, 2) if quick else (16, 1000, 10_000, 5)
+    longest = []
+    idle = []
+    async with system(hosts, vms) as on, on.clients() as load:
+        await load.open(10)
+        for _ in range(runs):
+            await asyncio.sleep(0.5)
+            await on.proxy.ask("stall")
+            await asyncio.sleep(0.5)
+            idle.append((await on.proxy.ask("stall"))["longest_s"] * 1e3)
+            await load.report()
+            changed = (await on.pool.ask("change_all", count=count))["changed"]
+            await _arrived(load, changed * 10)
+            longest.append((await on.proxy.ask("stall"))["longest_s"] * 1e3)
+    note = (
+        f"{changed:,} changed objects in one reply, 10 clients, median of {runs}; when idle:"
+        f" {median(idle):.1f} ms"
+    )
+    return {"loop_stall_ms": median_of(longest, note)}
+
+
+async def _arrived(load: Load, changes: int) -> None:
+    arrived = 0
+    async with asyncio.timeout(60):
+        while arrived < changes:
+            await asyncio.sleep(0.1)
+            arrived += (await load.report()).changes
+
+
+async def resume(*, quick: bool) -> dict[str, Measured]:
+    """All that a client receives, from the first byte of the connection to being up to date.
+
+    The drop takes no time here: what is sent depends on the changes, not on the clock.
+    """
+    del quick
+    async with system(4, 60, speed=_FAST) as on, aiohttp.ClientSession() as http:
+        browser = await _resumed(on, http, deflate=15)
+        plain = await _resumed(on, http, deflate=0)
+    note = f"{_DROP_CHANGES} changes meanwhile, all classes, deflate as browsers offer; plain {plain:,}"
+    return {"resume_bytes": Measured(browser, note=note)}
+
+
+async def _resumed(on: System, http: aiohttp.ClientSession, *, deflate: int) -> int:
+    async with _connect(on, http, deflate) as ws:
+        await _subscribe(on, ws, [])
+        point = {}
+        while not point:
+            for message in await _messages(ws):
+                if message["type"] == "bookmark":
+                    point = {"token": message["resume"], "seq": message["seq"]}
+    await on.pool.ask("batches", count=1, per_s=_BATCHES_PER_S, changes=_DROP_CHANGES)
+    async with _connect(on, http, deflate) as ws:
+        await _subscribe(on, ws, [point])
+        arrived = False
+        while not arrived:
+            for message in await _messages(ws):
+                if message["type"] == "snapshot":
+                    raise BenchError("the client was not resumed")
+                arrived = message["type"] == "patch"
+        await asyncio.sleep(0.2)
+        return _bytes_received(ws)
+
+
+def _connect(on: System, http: aiohttp.ClientSession, deflate: int):  # noqa: ANN202
+    return http.ws_connect(
+        f"{on.url}/ws", protocols=["xoproxy.v1.json"], compress=deflate, max_msg_size=0
+    )
+
+
+async def _subscribe(
+    on: System, ws: aiohttp.ClientWebSocketResponse, resume_points: list[dict[str, object]]
+) -> None:
+    await ws.send_json({"type": "auth", "token": on.token})
+    subscribe = {"type": "subscribe", "id": 1, "query": EVERYTHING}
+    await ws.send_json(subscribe | ({"resume": resume_points} if resume_points else {}))
+
+
+async def _messages(ws: aiohttp.ClientWebSocketResponse) -> list[dict[str, object]]:
+    async with asyncio.timeout(20):
+        decoded = msgspec.json.decode(await ws.receive_str())
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _bytes_received(ws: aiohttp.ClientWebSocketResponse) -> int:
+    """Ask the kernel how many bytes the connection brought, HTTP included (Linux, tcp_info)."""
+    sock = ws.get_extra_info("socket")
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    (received,) = struct.unpack_from("Q", info, 128)
+    return int(received)

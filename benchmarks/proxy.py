@@ -1,0 +1,82 @@
+"""The whole proxy in a process of its own, on one pool; watched from within by a ticker."""
+
+import asyncio
+import base64
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import aiohttp
+from pydantic import SecretStr
+
+from benchmarks.rig import obey, settle_memory
+from benchmarks.ticker import Ticker
+from xoproxy import app
+from xoproxy.settings import LogSettings, ServerSettings, Settings, StorageSettings
+from xoproxy.telemetry import configure_logging
+
+_PASSWORD = "benchmark"  # noqa: S105 - of an account that lives as long as this process
+_LOADED_S = 60.0
+
+
+class BenchProxy:
+    """The commands."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+
+    async def stall(self) -> dict[str, float]:
+        """Tell the longest stall of the loop since the last time."""
+        return {"longest_s": self._ticker.take()}
+
+    async def settle(self) -> dict[str, object]:
+        """Give back free memory, so that two looks from outside can be compared."""
+        settle_memory()
+        return {}
+
+
+async def _token(url: str) -> str:
+    """Make an API token as any administrator would: a thousand password logins take a minute."""
+    secret = base64.b64encode(f"admin:{_PASSWORD}".encode()).decode()
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Basic {secret}"}) as http,
+        http.post(f"{url}/api/v1/tokens", json={"name": "benchmark"}) as response,
+    ):
+        response.raise_for_status()
+        token: str = (await response.json())["token"]
+        return token
+
+
+async def _run(pool_url: str, directory: str) -> None:
+    settings = Settings(
+        admin_password=SecretStr(_PASSWORD),
+        server=ServerSettings(port=0),
+        storage=StorageSettings(directory=Path(directory)),
+        log=LogSettings(level="warning"),
+    )
+    async with app.running(settings) as proxy, asyncio.TaskGroup() as group:
+        pool = await proxy.registry.add("bench", pool_url, "root", "x")
+        async with asyncio.timeout(_LOADED_S):
+            await proxy.all_loaded()
+        token = await _token(proxy.url)
+        print(f'{{"url": "{proxy.url}", "token": "{token}", "pool": "{pool.id}"}}', flush=True)
+        ticker = Ticker()
+        ticking = group.create_task(ticker.run(), name="ticker")
+        commands = BenchProxy(ticker)
+        await obey({"stall": commands.stall, "settle": commands.settle})
+        ticking.cancel()
+
+
+def main() -> NoReturn:
+    configure_logging("json", "warning")
+    with (
+        tempfile.TemporaryDirectory(prefix="xoproxy-bench-") as directory,
+        asyncio.Runner(loop_factory=app.new_event_loop) as runner,
+    ):
+        runner.run(_run(sys.argv[1], directory))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
