@@ -252,10 +252,10 @@ class Xapi:
 
 
 @asynccontextmanager
-async def logged_in(url: str) -> AsyncIterator[Xapi]:
+async def logged_in(url: str, password: str = "x") -> AsyncIterator[Xapi]:
     async with ClientSession() as session:
         xapi = Xapi(session, url)
-        xapi.ref = await xapi.call("session.login_with_password", "root", "x", "1.1", "tests")
+        xapi.ref = await xapi.call("session.login_with_password", "root", password, "1.1", "tests")
         yield xapi
 
 
