@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from xoproxy.auth import Accounts, Identity, Passwords, Tokens
@@ -364,7 +365,12 @@ async def _serving(
         )
         caller = _Caller(supervisor)
         endpoint = Endpoint(
-            hub, Authenticator(accounts), caller, framing, _connection_limits(limits)
+            hub,
+            Authenticator(accounts),
+            caller,
+            framing,
+            _connection_limits(limits),
+            settings.server.trusted_origins,
         )
         registry = Registry(storage.pools, supervisor, hub, endpoint, own, budget)
         background = [
@@ -442,7 +448,8 @@ class _Caller:
         self._supervisor = supervisor
 
     async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        return await self._supervisor.call(pool, method, params)
+        result = await self._supervisor.call(pool, method, params)
+        return msgspec.json.decode(result)  # the client may speak MessagePack
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> tuple[web.TCPSite, str]:

@@ -8,7 +8,7 @@ import zlib
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
-from tests.integration.support import JSON, MSGPACK, PASSWORD, connected, proxy_on
+from tests.integration.support import JSON, MSGPACK, PASSWORD, connected, proxy_on, same
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
@@ -64,6 +64,13 @@ class TestUpgrade:
             extensions = client.ws._response.headers["Sec-WebSocket-Extensions"]
         assert "server_no_context_takeover" in extensions
         assert "client_no_context_takeover" in extensions
+
+
+    async def test_a_page_of_another_origin_is_refused(self, proxy):
+        async with ClientSession(headers={"Origin": "https://evil.example"}) as session:
+            with pytest.raises(WSServerHandshakeError) as caught:
+                await session.ws_connect(f"{proxy.url}/ws", protocols=[JSON])
+        assert caught.value.status == 403
 
 
 class TestSigningIn:
@@ -246,6 +253,15 @@ class TestSubscriptions:
 
 
 class TestCalls:
+    @pytest.mark.parametrize("protocol", [JSON, MSGPACK])
+    async def test_a_result_has_xapis_types(self, pool, proxy, protocol):
+        ref = pool.database.refs("VM")[0]
+        async with connected(proxy.url, protocol) as client:
+            (view,) = await client.subscribe(classes=["VM"])
+            call = {"type": "call", "id": 5, "pool": view.pool, "method": "VM.get_record"}
+            await client.send({**call, "params": {"self": ref}})
+            assert same((await client.answer(5))["result"], view.records("VM")[ref])
+
     async def test_a_call_returns_and_its_effect_comes_as_a_patch(self, pool, admin):
         (view,) = await admin.subscribe(classes=["VM"])
         ref = pool.database.refs("VM")[0]

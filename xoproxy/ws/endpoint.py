@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from aiohttp import WSMessage, WSMsgType, hdrs, web
 from msgspec import UNSET
 
 from xoproxy import __version__
+from xoproxy.auth import is_foreign_page
 from xoproxy.errors import (
     ClientError,
     CloseCode,
@@ -296,6 +297,7 @@ class Endpoint:
         caller: runs raw calls.
         framing: builds frames.
         limits: bounds.
+        trusted_origins: web origins whose pages may connect beside our own.
     """
 
     def __init__(
@@ -305,6 +307,7 @@ class Endpoint:
         caller: Caller,
         framing: Framing,
         limits: ConnectionLimits,
+        trusted_origins: Collection[str] = (),
     ) -> None:
         self.hub = hub
         self.authenticator = authenticator
@@ -312,10 +315,16 @@ class Endpoint:
         self.limits = limits
         self.connections: set[Connection] = set()
         self._framing = framing
+        self._trusted_origins = trusted_origins
         self._empty = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and serve the connection until it ends."""
+        if is_foreign_page(request.headers, self._trusted_origins):
+            raise web.HTTPForbidden(
+                text="a page of another origin may not connect; if it is yours, add its origin to "
+                "server.trusted_origins\n"
+            )
         codec = _codec(request)
         ws = web.WebSocketResponse(
             protocols=[codec.value],
