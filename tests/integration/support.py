@@ -38,7 +38,7 @@ class View:
         self.resets: list[str] = []
         self.patches = 0
         self.gone = False
-        self._parts: list[dict[str, Any]] = []
+        self._parts: list[Any] = []
         self._parts_to: int | None = None
 
     def handle(self, message: dict[str, Any]) -> None:

@@ -15,17 +15,20 @@ DUMPS = "recorded/xenadmin"
 TASK = {"task"}  # our own calls make tasks come and go; compared by the tests of calls
 
 
+def differing(view, listed):
+    return [cls for cls, records in listed.items() if not same(view.records(cls), records)]
+
+
 async def assert_equal(views, xapi):
     """Wait until the views hold what the pool lists, class by class, types included."""
     classes = sorted(set(views[0].document) - TASK)
     listed = {cls: await xapi.records(cls) for cls in classes}
     for view in views:
         for _ in range(100):
-            differing = [cls for cls in classes if not same(view.records(cls), listed[cls])]
-            if not differing:
+            if not differing(view, listed):
                 break
             await asyncio.sleep(0.05)
-        assert differing == []
+        assert differing(view, listed) == []
     return sum(map(len, listed.values()))
 
 

@@ -65,7 +65,6 @@ class TestUpgrade:
         assert "server_no_context_takeover" in extensions
         assert "client_no_context_takeover" in extensions
 
-
     async def test_a_page_of_another_origin_is_refused(self, proxy):
         async with ClientSession(headers={"Origin": "https://evil.example"}) as session:
             with pytest.raises(WSServerHandshakeError) as caught:
@@ -318,6 +317,7 @@ class TestResume:
     async def test_tokens_that_are_not_ours_give_a_snapshot(self, proxy):
         async with connected(proxy.url) as client:
             (view,) = await client.subscribe(classes=["VM"])
+            assert view.token is not None
             signed = base64.urlsafe_b64decode(view.token + "===")
             flipped = bytes([signed[0] ^ 1]) + signed[1:]
             forged = base64.urlsafe_b64encode(flipped).decode()
