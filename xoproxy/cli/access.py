@@ -1,30 +1,21 @@
-"""What all commands that talk to a running proxy share: where it is, who asks, how they end."""
+"""What all commands that talk to a running proxy share: where it is, and who asks."""
 
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import typer
 
+from xoproxy.cli.exits import Exit, fail
 from xoproxy.errors import ConfigError
 from xoproxy.settings import read_secret
 
+__all__ = ["Access", "Exit", "access", "fail"]
+
 DEFAULT_URL = "http://127.0.0.1:8086"
-
-
-class Exit(IntEnum):
-    """Exit codes of the commands."""
-
-    OK = 0
-    FAILURE = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    UNAUTHORISED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +48,6 @@ class Access:
         return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/ws"
 
 
-def fail(message: str, code: Exit = Exit.FAILURE) -> NoReturn:
-    """End the command with one line on standard error."""
-    print(f"xoproxy: {message}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
 def access(url: str | None, user: str | None, password_file: Path | None) -> Access:
     """Find out where the proxy is and how to sign in, asking only a person at a terminal.
 
@@ -83,6 +68,8 @@ def access(url: str | None, user: str | None, password_file: Path | None) -> Acc
 
 def _credentials(user: str | None, password_file: Path | None) -> dict[str, str]:
     token = os.environ.get("XOPROXY_TOKEN")
+    if not token and (path := os.environ.get("XOPROXY_TOKEN_FILE")):
+        token = read_secret(Path(path), "XOPROXY_TOKEN_FILE")
     if user is None and token:
         if password_file is not None:
             raise ConfigError("--as-password-file needs --as USER")
@@ -90,7 +77,9 @@ def _credentials(user: str | None, password_file: Path | None) -> dict[str, str]
     if user is None:
         if not sys.stdin.isatty():
             raise ConfigError("set XOPROXY_TOKEN, or give --as USER")
-        user = typer.prompt("User", err=True)
+        # not typer.prompt: it writes the last blank to standard output, into what --json prints
+        print("User: ", end="", file=sys.stderr, flush=True)
+        user = sys.stdin.readline().strip()
     return {"username": user, "password": _password(user, password_file)}
 
 

@@ -1,0 +1,202 @@
+"""`xoproxy pool`: which pools the proxy watches."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xoproxy.cli.exits import Exit, fail
+from xoproxy.cli.output import print_json, print_members, print_rows
+from xoproxy.cli.remote import AsPasswordFile, AsUser, Json, Remote, Url, remote
+from xoproxy.settings import read_secret
+
+PASSWORD_VARIABLE = "XOPROXY_POOL_PASSWORD"  # noqa: S105 - a name
+
+app = typer.Typer(
+    no_args_is_help=True, help="Pools: add, list, show, rename, enable, disable, remove."
+)
+
+_COLUMNS = {
+    "id": "ID",
+    "name": "NAME",
+    "url": "URL",
+    "state": "STATE",
+    "since": "SINCE",
+    "objects": "OBJECTS",
+    "error": "ERROR",
+}
+_MEMBERS = {
+    "id": "Id",
+    "name": "Name",
+    "url": "URL",
+    "username": "User",
+    "enabled": "Enabled",
+    "state": "State",
+    "since": "Since",
+    "error": "Error",
+    "objects": "Objects",
+    "created_at": "Added",
+}
+PoolArgument = Annotated[
+    str, typer.Argument(metavar="POOL", help="Name or id.", show_default=False)
+]
+
+
+@app.command()
+def add(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="How to call it.", show_default=False)
+    ],
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="Its coordinator: https://xcp1.example.com", show_default=False
+        ),
+    ],
+    username: Annotated[
+        str, typer.Option("--user", metavar="USER", help="User on the pool, mostly root.")
+    ],
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"File with that user's password; else {PASSWORD_VARIABLE}, else a prompt.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Add a pool; the proxy connects to it at once and keeps its password encrypted."""
+    proxy = remote(url, as_user, as_password_file)
+    password = _pool_password(username, password_file)
+    body = {"name": name, "url": address, "username": username, "password": password}
+    pool = proxy.post("pools", body=body)
+    if as_json:
+        print_json(pool)
+    else:
+        print(f"Added {pool['name']} ({pool['id']}). See its state: xoproxy pool list")
+
+
+@app.command("list")
+def list_pools(
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """List all pools with the state of their links."""
+    pools = remote(url, as_user, as_password_file).get("pools")
+    if as_json:
+        print_json(pools)
+    else:
+        print_rows(pools, _COLUMNS, "No pools yet. Add one: xoproxy pool add NAME URL --user root")
+
+
+@app.command()
+def show(
+    pool: PoolArgument,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show one pool."""
+    found = _find(remote(url, as_user, as_password_file), pool)
+    if as_json:
+        print_json(found)
+    else:
+        print_members(found, _MEMBERS)
+
+
+@app.command()
+def enable(
+    pool: PoolArgument,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Connect to a pool again that was disabled."""
+    _switch(remote(url, as_user, as_password_file), pool, enabled=True, as_json=as_json)
+
+
+@app.command()
+def disable(
+    pool: PoolArgument,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Leave a pool alone; what is known of it stays visible, marked as disabled."""
+    _switch(remote(url, as_user, as_password_file), pool, enabled=False, as_json=as_json)
+
+
+@app.command()
+def rename(
+    pool: PoolArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.", show_default=False)],
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Call a pool something else; its id stays."""
+    proxy = remote(url, as_user, as_password_file)
+    changed = proxy.patch("pools", _find(proxy, pool)["id"], body={"name": name})
+    if as_json:
+        print_json(changed)
+    else:
+        print(f"Renamed to {changed['name']} ({changed['id']}).")
+
+
+@app.command()
+def remove(
+    pool: PoolArgument,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a pool and its credentials; nothing changes on the pool itself."""
+    proxy = remote(url, as_user, as_password_file)
+    found = _find(proxy, pool)
+    proxy.delete("pools", found["id"])
+    if as_json:
+        print_json({"id": found["id"], "name": found["name"]})
+    else:
+        print(f"Removed {found['name']} ({found['id']}).")
+
+
+def _switch(proxy: Remote, pool: str, *, enabled: bool, as_json: bool) -> None:
+    changed = proxy.patch("pools", _find(proxy, pool)["id"], body={"enabled": enabled})
+    if as_json:
+        print_json(changed)
+    else:
+        print(f"{'Enabled' if enabled else 'Disabled'} {changed['name']} ({changed['id']}).")
+
+
+def _find(proxy: Remote, wanted: str) -> dict[str, Any]:
+    """Return the pool with this id, else with this name."""
+    pools: list[dict[str, Any]] = proxy.get("pools")
+    matches = [pool for pool in pools if pool["id"] == wanted] or [
+        pool for pool in pools if pool["name"] == wanted
+    ]
+    if matches:
+        return matches[0]
+    return fail(f"there is no pool {wanted!r}; see xoproxy pool list")
+
+
+def _pool_password(username: str, password_file: Path | None) -> str:
+    if password_file is not None:
+        return read_secret(password_file, "--password-file")
+    if password := os.environ.get(PASSWORD_VARIABLE):
+        return password
+    if not sys.stdin.isatty():
+        fail(f"give the pool's password by --password-file or {PASSWORD_VARIABLE}", Exit.USAGE)
+    return str(typer.prompt(f"Password of {username} on the pool", hide_input=True, err=True))
