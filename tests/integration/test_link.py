@@ -164,6 +164,25 @@ async def test_a_busy_pool_is_asked_again():
         assert world.calls("VM.get_all") == 3
 
 
+async def test_a_failure_of_our_own_is_shown_and_healed():
+    async with watched(SMALL) as world:
+        follow = world.witness.committed
+
+        def fail(batch) -> None:
+            world.witness.committed = follow
+            follow(batch)
+            raise ZeroDivisionError("private")
+
+        world.witness.committed = fail
+        rename_a_vm(world, "unlucky")
+        await world.until(lambda: world.error_code == "INTERNAL")
+        assert "private" not in str(world.status)
+        await world.until_live()
+        rename_a_vm(world, "lucky")
+        await world.until_equal()
+        assert world.counts.full_lists == 2
+
+
 # --- the operator ---------------------------------------------------------------------------------
 
 

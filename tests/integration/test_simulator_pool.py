@@ -1,11 +1,18 @@
 """A simulated pool as its clients meet it: XenAPI's own client, restarts, an older database."""
 
 import asyncio
+import datetime as dt
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 import XenAPI
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from xoproxy.simulator.pool import SimulatedPool
 from xoproxy.simulator.wiretypes import Json
@@ -94,6 +101,46 @@ async def _lost(user: Caller, token: str) -> bool:
     except aiohttp.ClientError:
         return True
     return False
+
+
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    """Make a server's context for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    start = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "server.pem"
+    unencrypted = serialization.NoEncryption()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted
+    )
+    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+async def test_tls(tmp_path: Path):
+    tls = _self_signed(tmp_path)
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with (
+        SimulatedPool(ESTATE, tls=tls) as pool,
+        aiohttp.ClientSession(connector=connector) as http,
+    ):
+        user = Caller(http, pool.url)
+        await user.login()
+
+        assert pool.url.startswith("https://")
+        assert await user.call("VM.get_all") == [VM]
 
 
 async def test_an_error_in_the_body_comes_through_as_it_is():

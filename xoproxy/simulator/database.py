@@ -24,7 +24,16 @@ from xoproxy.simulator.datamodel import ClassModel, DataModel, Link
 from xoproxy.simulator.tables import Row, RowMissingError, Table
 from xoproxy.simulator.wiretypes import Json
 
-__all__ = ["Database", "Row", "RowMissingError", "Snapshot", "Table", "Write", "now"]
+__all__ = [
+    "Database",
+    "Row",
+    "RowMissingError",
+    "Snapshot",
+    "Table",
+    "Write",
+    "cut_for_xml",
+    "now",
+]
 
 UNDO_LIMIT: Final = 10_000
 MESSAGE_LIMIT: Final = 10_000
@@ -173,7 +182,7 @@ class Database:
             raise ValueError(f"{cls}.{field} follows from the other side of its relation")
         old = row.fields[field]
         if isinstance(value, str):
-            value = _cut(value)
+            value = cut_for_xml(value)
         if old == value and type(old) is type(value):
             return False
         others = []
@@ -359,7 +368,7 @@ def _filled(model: ClassModel, record: Mapping[str, Json]) -> dict[str, Json]:
     fields = {}
     for name, known in model.fields.items():
         value = record.get(name, known.default)
-        fields[name] = _cut(value) if type(value) is str else value
+        fields[name] = cut_for_xml(value) if type(value) is str else value
     for name in model.floats:
         fields[name] = float(fields[name])
     if not fields.get("uuid", "-"):
@@ -372,7 +381,8 @@ def _targets(value: Json) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _cut(text: str) -> str:
+def cut_for_xml(text: str) -> str:
+    """Return the text up to the first character that XML cannot hold."""
     if text.isascii() and text.isprintable():
         return text
     found = _NO_XML.search(text)

@@ -1,7 +1,8 @@
 """From a request to an answer: which call, with what, may it run, and how does it end.
 
-The order of XAPI's own checks shows in its errors: the method, the number of parameters, their
-types, the session, the asynchronous form, and only then what the call itself refuses.
+The order of XAPI's own checks shows in its errors: the text of all parameters, the method, the
+number of parameters, their types, the session, the asynchronous form, and only then what the call
+itself refuses.
 """
 
 import inspect
@@ -12,9 +13,9 @@ from typing import cast
 
 from xoproxy.simulator.calls import generated
 from xoproxy.simulator.calls.registry import OPERATIONS, Call, Handler, World
-from xoproxy.simulator.database import RowMissingError
+from xoproxy.simulator.database import RowMissingError, cut_for_xml
 from xoproxy.simulator.datamodel import ClassModel, DataModel, Message, Param
-from xoproxy.simulator.failures import XapiError, as_xapi
+from xoproxy.simulator.failures import EarlyError, XapiError, as_xapi
 from xoproxy.simulator.rpc import Codec, Request, Result, Rpc
 from xoproxy.simulator.wiretypes import (
     Json,
@@ -25,6 +26,7 @@ from xoproxy.simulator.wiretypes import (
     StringType,
     WireType,
     WrongTypeError,
+    shown,
 )
 from xoproxy.simulator.xmlrpc import XmlCodec
 
@@ -62,11 +64,14 @@ class Dispatcher:
         try:
             kind, value = await self.run(request.method, request.params)
             return rpc.success(request, encode(rpc.codec, kind, value))
+        except EarlyError as error:
+            return rpc.early_failure(error.description)
         except XapiError as error:
             return rpc.failure(request, error.description)
 
     async def run(self, method: str, params: list[Json]) -> tuple[WireType, Json]:
         """Run a call; returns its result and the type of that. Raises XapiError."""
+        _require_text(params)
         name = method.removeprefix(ASYNC)
         spec = self._specs.get(name)
         if spec is None:
@@ -74,14 +79,15 @@ class Dispatcher:
                 return StringType(), params[0] if params else ""
             raise XapiError("MESSAGE_METHOD_UNKNOWN", name)
         message = spec.message
-        if message.removed:
-            raise XapiError("MESSAGE_REMOVED")
+        _require_count(message, name, len(params))
         try:
             session, arguments = _decode(spec, params)
         except WrongTypeError as error:
             raise as_xapi(error) from None
         if message.has_session:
             self._world.sessions.check(session)
+        if message.removed:
+            raise XapiError("MESSAGE_REMOVED")
         if not message.has_async:
             if method != name:
                 raise XapiError("Fault", f"No async mode for this operation (rpc: {name})")
@@ -126,17 +132,32 @@ async def _run(spec: Spec, call: Call, arguments: list[Json]) -> Json:
     return "" if value is None else value
 
 
+def _require_text(params: list[Json]) -> None:
+    """Refuse text that XML cannot hold, before anything else is looked at."""
+    for param in params:
+        text = shown(param)
+        if cut_for_xml(text) != text:
+            raise EarlyError("INVALID_VALUE", "Invalid UTF-8 string in parameter", text)
+
+
+def _require_count(message: Message, name: str, given: int) -> None:
+    """Refuse a wrong number of parameters; where some are optional, surplus ones are ignored."""
+    given -= int(message.has_session)
+    mandatory = sum(not p.optional for p in message.params)
+    surplus = given > len(message.params) and mandatory == len(message.params)
+    if given < mandatory or surplus:
+        counts = str(mandatory), str(given)
+        raise XapiError("MESSAGE_PARAMETER_COUNT_MISMATCH", name, *counts)
+
+
 def _decode(spec: Spec, params: list[Json]) -> tuple[str, list[Json]]:
-    """Check number and types of parameters; returns the session and the arguments."""
+    """Check the types of parameters; returns the session and the arguments."""
     message = spec.message
     expected = message.params
-    session_count = int(message.has_session)
-    given = params[session_count:]
-    mandatory = sum(not p.optional for p in expected)
-    if len(params) < session_count or not mandatory <= len(given) <= len(expected):
-        counts = str(len(expected)), str(len(params) - session_count)
-        raise XapiError("MESSAGE_PARAMETER_COUNT_MISMATCH", message.wire_name, *counts)
-    session = _SESSION.accept(params[0]) if session_count else ""
+    session = _SESSION.accept(params[0]) if message.has_session else ""
+    if message.removed:
+        return session, []
+    given = params[int(message.has_session) :]
     arguments = [p.type.accept(value) for p, value in zip(expected, given, strict=False)]
     if spec.record_of is not None:
         arguments = [generated.accept_record(spec.record_of, arguments[0])]
@@ -155,6 +176,7 @@ def _specs_of(model: DataModel) -> dict[str, Spec]:
     if unknown:
         raise ValueError(f"operations that the data model does not have: {sorted(unknown)}")
     methods = sorted(name for name, spec in specs.items() if not spec.message.removed)
+    specs |= {name.replace(".", "_", 1): spec for name, spec in specs.items()}  # as in event_from
     listing = _system_message("listMethods", SetType(StringType()))
     specs[listing.wire_name] = Spec(listing, lambda _: methods)
     return specs

@@ -75,6 +75,12 @@ class Subscription:
             return None
         return self._objects[model.table]
 
+    def asks(self, model: ClassModel, ref: str) -> bool:
+        if not self.asks_table(model):
+            return False
+        only = self.only(model)
+        return only is None or ref in only
+
     @property
     def tasks_only(self) -> bool:
         return not self._all and self._tables | set(self._objects) == {"task"}

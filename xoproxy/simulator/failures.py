@@ -17,6 +17,10 @@ class XapiError(Exception):
         return [self.code, *self.params]
 
 
+class EarlyError(XapiError):
+    """A failure before a call is dispatched, which JSON-RPC answers in another form."""
+
+
 def as_xapi(error: XapiError | RowMissingError | WrongTypeError) -> XapiError:
     """Translate what the database and the decoder raise into XAPI's own failures."""
     match error:

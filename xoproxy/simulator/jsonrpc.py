@@ -51,7 +51,7 @@ class JsonRpc:
     def parse(self, body: bytes) -> Request:
         """Read a call. XAPI knows neither batches nor notifications."""
         try:
-            call = json.loads(body)
+            call = json.loads(body.decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"no JSON: {error}") from error
         if not isinstance(call, dict):
@@ -77,6 +77,10 @@ class JsonRpc:
         code, *data = description
         error = {"code": 1, "message": code, "data": data}
         return dump({"jsonrpc": "2.0", "error": error, "id": request.id})
+
+    def early_failure(self, description: list[str]) -> bytes:
+        """Answer in XAPI's odd form: always version 2, a bare error, id 0."""
+        return dump({"jsonrpc": "2.0", "error": description, "id": 0})
 
 
 def _params(call: dict[str, Json], version: int) -> list[Json]:

@@ -1,7 +1,7 @@
 """event.register and event.next, the old way: each write is an event of its own.
 
 One queue for all sessions, bounded by the size of its records; who falls behind gets EVENTS_LOST.
-Nothing is queued while nobody is registered.
+What nobody asked for is neither queued nor numbered.
 """
 
 import asyncio
@@ -99,10 +99,10 @@ class LegacyEvents:
         listener.classes += [c.lower() for c in classes]
 
     def unregister(self, session: str, classes: Iterable[str]) -> None:
-        listener = self._listeners.get(session)
-        if listener is not None:
-            gone = {c.lower() for c in classes}
-            listener.classes = [c for c in listener.classes if c not in gone]
+        self.register(session, [])  # also who was not registered is so from now on
+        listener = self._listeners[session]
+        gone = {c.lower() for c in classes}
+        listener.classes = [c for c in listener.classes if c not in gone]
 
     async def next(self, session: str) -> EventList:
         """Wait, without end, for events of the registered classes."""
@@ -134,23 +134,21 @@ class LegacyEvents:
             listener.next_id = self.current_id
             raise XapiError("EVENTS_LOST")
         wanted = Subscription(listener.classes)
-        found = []
-        for event in self._queue:
-            if event.id >= listener.next_id and wanted.asks_table(event.model):
-                only = wanted.only(event.model)
-                if only is None or event.row.ref in only:
-                    found.append(event)
+        found = [
+            event
+            for event in self._queue
+            if event.id >= listener.next_id and wanted.asks(event.model, event.row.ref)
+        ]
         listener.next_id = self.current_id
         return found
 
     def _note(self, write: Write) -> None:
         model = self._db.model.classes[write.cls]
-        if not model.gen_events:
+        asked = (Subscription(one.classes) for one in self._listeners.values())
+        if not any(wanted.asks(model, write.row.ref) for wanted in asked):
             return
         event_id = self.current_id
         self.current_id += 1
-        if not self._listeners:
-            return
         row = write.row.copy()
         size = len(_JSON.record(model, row))
         stamp = f"{int(time.time())}."

@@ -60,3 +60,6 @@ class Rpc(Protocol):
     def success(self, request: Request, payload: bytes) -> bytes: ...
 
     def failure(self, request: Request, description: list[str]) -> bytes: ...
+
+    def early_failure(self, description: list[str]) -> bytes:
+        """Answer a call that was refused before it was dispatched."""

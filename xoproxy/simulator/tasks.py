@@ -2,6 +2,7 @@
 
 import calendar
 import time
+import uuid as uuids
 from collections.abc import Callable
 from typing import Final
 
@@ -11,6 +12,8 @@ from xoproxy.simulator.wiretypes import EPOCH
 
 FINISHED_KEPT_S: Final = 3900.0
 TASK_LIMIT: Final = 200
+COMPLETED: Final = ("success", "failure", "cancelled")
+MARK: Final = "task"  # the key under which a running task is marked to be destroyed
 
 
 class Tasks:
@@ -41,10 +44,13 @@ class Tasks:
 
     def destroy(self, ref: str) -> None:
         """Remove a task; one that still runs is only marked and goes when it ends."""
-        if self._db.get("task", ref, "status") == "pending":
-            self._mark(ref, "destroy")
-        else:
+        if self._db.get("task", ref, "status") in COMPLETED:
             self._db.destroy("task", ref)
+            return
+        current = self._db.get("task", ref, "current_operations")
+        if MARK in current:
+            raise XapiError("MAP_DUPLICATE_KEY", "task", "current_operations", ref, MARK)
+        self._db.write("task", ref, "current_operations", {**current, MARK: "destroy"})
 
     def drop(self, ref: str) -> None:
         """Remove the task of a synchronous call, which nobody waits for."""
@@ -62,7 +68,8 @@ class Tasks:
         canceller = self._cancellers.get(ref)
         if canceller is None:
             raise XapiError("OPERATION_NOT_ALLOWED", f"task {ref} is not cancellable")
-        self._mark(ref, "cancel")
+        asker = f"DummyRef:|{uuids.uuid4()}|task.cancel"
+        self._db.write("task", ref, "current_operations", {asker: "cancel"})
         canceller()
 
     def collect(self) -> None:
@@ -71,16 +78,12 @@ class Tasks:
         ended = sorted(
             (_seconds(task["finished"]), ref)
             for ref, task in tasks.items()
-            if task["status"] not in {"pending", "cancelling"}
+            if task["status"] in COMPLETED
         )
         surplus = max(0, len(tasks) - TASK_LIMIT)
         for i, (finished, ref) in enumerate(ended):
             if i < surplus or 0 < finished < time.time() - FINISHED_KEPT_S:
                 self._db.destroy("task", ref)
-
-    def _mark(self, ref: str, operation: str) -> None:
-        current = self._db.get("task", ref, "current_operations")
-        self._db.write("task", ref, "current_operations", {**current, ref: operation})
 
     def _finish(
         self, ref: str, status: str, result: str | None = None, error_info: list[str] | None = None
@@ -88,6 +91,14 @@ class Tasks:
         self._cancellers.pop(ref, None)
         if not self._db.exists("task", ref):
             return
+        if self._db.get("task", ref, "status") == "pending":  # a client may have ended it
+            self._write_end(ref, status, result, error_info)
+        if "destroy" in self._db.get("task", ref, "current_operations").values():
+            self._db.destroy("task", ref)
+
+    def _write_end(
+        self, ref: str, status: str, result: str | None, error_info: list[str] | None
+    ) -> None:
         write = self._db.write
         if error_info is None:
             write("task", ref, "allowed_operations", [])
@@ -100,8 +111,6 @@ class Tasks:
             write("task", ref, "finished", now())
             write("task", ref, "allowed_operations", [])
         write("task", ref, "status", status)
-        if "destroy" in self._db.get("task", ref, "current_operations").values():
-            self._db.destroy("task", ref)
 
 
 def _seconds(date: str) -> float:

@@ -47,6 +47,12 @@ def shown(value: Json) -> str:
     return text
 
 
+def shown_float(value: float) -> str:
+    """Print a float as OCaml does: `2.` and `0.5`."""
+    text = f"{value:.12g}"
+    return text if set(text) & set(".eni") else f"{text}."
+
+
 def _expected(kind: str, value: Json) -> WrongTypeError:
     return WrongTypeError(f"Failure(\"Expected {kind}, got '{shown(value)}'\")")
 
@@ -84,6 +90,8 @@ class IntType:
             return number
         if isinstance(value, bool) or not isinstance(value, int):
             raise _expected("int64", value)
+        if not -_INT64 <= value < _INT64:
+            raise WrongTypeError('Failure("Int64.of_string")')
         return value
 
 

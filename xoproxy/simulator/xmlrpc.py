@@ -124,6 +124,9 @@ class XmlRpc:
         struct = self.codec.struct([("Status", status), ("ErrorDescription", reasons)])
         return _HEAD + struct + _TAIL
 
+    def early_failure(self, description: list[str]) -> bytes:
+        return self.failure(Request("", []), description)
+
 
 def _only(element: ET.Element) -> ET.Element:
     """Return the single child, which must be a value."""

@@ -1,5 +1,7 @@
 """Hand-written calls: what they refuse and what they leave behind."""
 
+import asyncio
+
 import pytest
 
 from tests.unit.simulator.worlds import DOM0, HOST, OTHER, VM, Client, client
@@ -76,7 +78,6 @@ async def test_create_vm():
 
         assert user.db.exists("VM_metrics", record["metrics"])
         assert (record["domid"], record["domain_type"]) == (-1, "hvm")
-        assert record["memory_target"] == 1 << 30
         assert record["memory_overhead"] > 0
         assert "mac_seed" in record["other_config"]
         assert "start" in record["allowed_operations"]
@@ -136,16 +137,16 @@ async def test_power_states(operation: str, expected: str):
 async def test_checks_come_in_the_order_of_xapi():
     async with client() as user:
         user.db.write("VM", VM, "is_a_template", value=True)
-        assert await user.error("VM.start", VM, False, False) == ["VM_IS_TEMPLATE", VM, "start"]  # noqa: FBT003
+        assert await user.error("VM.start", VM, False, False) == ["VM_IS_TEMPLATE", VM, "start"]
         user.db.write("VM", VM, "current_operations", {"task": "clone"})
         busy = ["OTHER_OPERATION_IN_PROGRESS", "VM", VM, "clone", "task"]
-        assert await user.error("VM.start", VM, False, False) == busy  # noqa: FBT003
+        assert await user.error("VM.start", VM, False, False) == busy
         user.db.write("VM", VM, "power_state", "Running")
         bad = ["VM_BAD_POWER_STATE", VM, "halted", "running"]
-        assert await user.error("VM.start", VM, False, False) == bad  # noqa: FBT003
+        assert await user.error("VM.start", VM, False, False) == bad
         await user.call("VM.add_to_blocked_operations", VM, "start", "because")
         blocked = ["OPERATION_BLOCKED", VM, "because"]
-        assert await user.error("VM.start", VM, False, False) == blocked  # noqa: FBT003
+        assert await user.error("VM.start", VM, False, False) == blocked
 
 
 async def test_destroy_refuses():
@@ -159,14 +160,15 @@ async def test_destroy_refuses():
 async def test_start_without_a_host_that_could():
     async with client() as user:
         error = ["NO_HOSTS_AVAILABLE"]
-        assert await user.error("VM.start", VM, False, False) == error  # noqa: FBT003
+        assert await user.error("VM.start", VM, False, False) == error
         assert await user.call("VM.get_possible_hosts", VM) == []
 
 
 @pytest.mark.parametrize("field", ["order", "start_delay", "shutdown_delay"])
 async def test_negative_orders(field: str):
     async with client() as user:
-        assert await user.error(f"VM.set_{field}", VM, -1) == ["INVALID_VALUE", field, "-1"]
+        error = ["INVALID_VALUE", f"{field} must be non-negative", "-1"]
+        assert await user.error(f"VM.set_{field}", VM, -1) == error
         await user.call(f"VM.set_{field}", VM, 3)
         assert await user.call(f"VM.get_{field}", VM) == 3
 
@@ -272,6 +274,28 @@ async def test_allowed_devices_leave_out_used_ones():
         assert await user.call("VM.get_allowed_VIF_devices", VM) == list("123456")
 
 
+@pytest.mark.parametrize(
+    ("members", "bridge", "error"),
+    [
+        ({"bridge": "xenbr7"}, None, ["INVALID_VALUE", "bridge", "xenbr7"]),
+        ({"bridge": "a-very-long-name"}, None, ["INVALID_VALUE", "bridge", "a-very-long-name"]),
+        ({"bridge": "used"}, None, ["BRIDGE_NAME_EXISTS", "used"]),
+        ({"bridge": "mine", "MTU": 0}, "mine", None),
+        ({}, "xapi1", None),
+    ],
+)
+async def test_bridges(members: dict, bridge: str | None, error: list[str] | None):
+    async with client() as user:
+        for taken in ("used", "xapi0"):
+            user.db.create("network", {"bridge": taken})
+        record = {"other_config": {}, **members}
+        if error is not None:
+            assert await user.error("network.create", record) == error
+            return
+        made = user.db.record("network", await user.call("network.create", record))
+        assert (made["bridge"], made["MTU"]) == (bridge, 1500)
+
+
 async def test_destroying_a_network_takes_its_vifs_unless_they_are_attached():
     async with client() as user:
         record = await vif(user)
@@ -306,6 +330,49 @@ async def test_introducing_and_forgetting_storage():
         await user.call("PBD.unplug", pbd)
         await user.call("SR.forget", sr)
         assert user.db.count("PBD") == user.db.count("SR") == 0
+
+
+async def test_disks_come_and_go():
+    async with client() as user:
+        sr = user.db.create("SR", {})
+        disk = {
+            "SR": sr,
+            "virtual_size": 100,
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {},
+        }
+        assert await user.error("VDI.create", disk) == ["SR_HAS_NO_PBDS", sr]
+        user.db.create("PBD", {"SR": sr, "host": HOST, "currently_attached": True})
+        vdi = await user.call("VDI.create", disk)
+        assert user.db.get("SR", sr, "virtual_allocation") == 100
+
+        vbd = user.db.create("VBD", {"VM": VM, "VDI": vdi, "type": "Disk"})
+        drive = user.db.create("VBD", {"VM": VM, "VDI": vdi, "type": "CD"})
+        user.db.write("VBD", vbd, "currently_attached", value=True)
+        assert await user.error("VDI.destroy", vdi) == ["VDI_IN_USE", vdi, "destroy"]
+        user.db.write("VBD", vbd, "currently_attached", value=False)
+        await user.call("VDI.resize", vdi, 150)
+        assert user.db.get("SR", sr, "virtual_allocation") == 150
+
+        await user.call("VDI.destroy", vdi)
+        assert not user.db.exists("VBD", vbd)
+        assert user.db.get("VBD", drive, "empty")
+        assert user.db.get("SR", sr, "virtual_allocation") == 0
+
+
+@pytest.mark.looptime
+async def test_a_scan_shows_while_it_lasts():
+    async with client() as user:
+        sr = user.db.create("SR", {})
+        task = await user.call("Async.SR.scan", sr)
+        await asyncio.sleep(0.5)
+        assert user.db.get("SR", sr, "current_operations") == {task: "scan"}
+        await asyncio.sleep(1.0)
+
+        assert user.db.get("SR", sr, "current_operations") == {}
+        assert user.db.get("task", task, "status") == "success"
 
 
 # -- messages, roles -----------------------------------------------------------------------

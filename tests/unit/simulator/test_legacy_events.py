@@ -97,10 +97,20 @@ async def test_who_falls_behind_is_told(monkeypatch: pytest.MonkeyPatch):
         assert await next_events(user) == [("mod", "vm", VM)]
 
 
-async def test_the_running_number_counts_events_that_nobody_hears():
+async def test_only_what_somebody_asked_for_is_numbered():
     async with client() as user:
-        before = await user.call("event.get_current_id")
         user.db.write("VM", VM, "name_label", "a")
-        user.db.create("secret", {})
+        await user.call("event.register", ["vm"])
+        user.db.create("network", {})
+        assert await user.call("event.get_current_id") == 0
 
-        assert await user.call("event.get_current_id") == before + 1
+        user.db.write("VM", VM, "name_label", "b")
+        assert await user.call("event.get_current_id") == 1
+
+
+async def test_unregister_registers_who_was_not():
+    async with client() as user:
+        await user.call("event.unregister", ["vm"])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(100):
+                await user.call("event.next")

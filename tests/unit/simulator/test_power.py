@@ -70,7 +70,7 @@ async def test_a_guest_with_tools():
         user.db.write("VM", VM, "suspend_SR", sr)
         await user.call("VM.suspend", VM)
         assert state(user) == "Suspended"
-        await user.call("VM.resume", VM, True, False)  # noqa: FBT003
+        await user.call("VM.resume", VM, True, False)
         assert state(user) == "Paused"
         await user.call("VM.unpause", VM)
         before = user.db.get("VM", VM, "domid")
@@ -83,9 +83,9 @@ async def test_a_guest_with_tools():
 async def test_start_paused_and_on_a_host_that_is_disabled():
     async with client() as user:
         error = ["HOST_DISABLED", HOST]
-        assert await user.error("VM.start_on", VM, HOST, False, False) == error  # noqa: FBT003
+        assert await user.error("VM.start_on", VM, HOST, False, False) == error
         enable(user)
-        await user.call("VM.start_on", VM, HOST, True, False)  # noqa: FBT003
+        await user.call("VM.start_on", VM, HOST, True, False)
 
         assert state(user) == "Paused"
         assert "unpause" in user.db.get("VM", VM, "allowed_operations")

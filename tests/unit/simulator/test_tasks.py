@@ -62,10 +62,22 @@ def test_a_pending_task_is_only_marked_and_goes_when_it_ends(db: Database):
     tasks = Tasks(db)
     task = tasks.create("t")
     tasks.destroy(task)
-    assert list(db.get("task", task, "current_operations").values()) == ["destroy"]
+    assert db.get("task", task, "current_operations") == {"task": "destroy"}
+    with pytest.raises(XapiError, match="MAP_DUPLICATE_KEY"):
+        tasks.destroy(task)
 
     tasks.succeed(task, "")
     assert not db.exists("task", task)
+
+
+def test_a_task_that_a_client_has_ended_keeps_what_the_client_wrote(db: Database):
+    tasks = Tasks(db)
+    task = tasks.create("t")
+    db.write("task", task, "status", "success")
+    tasks.fail(task, XapiError("CODE"))
+
+    assert db.get("task", task, "status") == "success"
+    assert db.get("task", task, "error_info") == []
 
 
 def test_a_finished_task_is_destroyed_at_once(db: Database):

@@ -1,31 +1,57 @@
 """Class `network`."""
 
+from typing import Final
+
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.wiretypes import Json
 
+DEFAULT_MTU: Final = 1500
+BRIDGE_LENGTH: Final = 15
+RESERVED_BRIDGES: Final = ("xen", "xapi", "vif", "tap", "eth")
+
 
 @operation("network.create")
 def create(call: Call, record: dict[str, Json]) -> str:
-    if not record["bridge"]:
-        used = {row.fields["bridge"] for row in call.db.tables["network"].rows.values()}
-        number = next(n for n in range(len(used) + 1) if f"xapi{n}" not in used)
-        record = {**record, "bridge": f"xapi{number}"}
-    return call.db.create("network", record)
+    mtu = record["MTU"] if record["MTU"] > 0 else DEFAULT_MTU
+    used = {row.fields["bridge"] for row in call.db.tables["network"].rows.values()}
+    bridge = record["bridge"]
+    if not bridge:
+        bridge = next(f"xapi{n}" for n in range(len(used) + 1) if f"xapi{n}" not in used)
+    elif len(bridge) > BRIDGE_LENGTH or bridge.startswith(RESERVED_BRIDGES):
+        raise XapiError("INVALID_VALUE", "bridge", bridge)
+    elif bridge in used:
+        raise XapiError("BRIDGE_NAME_EXISTS", bridge)
+    return call.db.create("network", {**record, "MTU": mtu, "bridge": bridge})
 
 
 @operation("network.destroy")
 def destroy(call: Call, network: str) -> None:
     """Delete a network and, as XAPI does, its VIFs; not while one is attached or a PIF is on it."""
     record = call.db.record("network", network)
-    if record["PIFs"]:
-        raise XapiError("NETWORK_CONTAINS_PIF", *record["PIFs"])
-    attached = [v for v in record["VIFs"] if call.db.get("VIF", v, "currently_attached")]
+    attached = _attached(call, network)
     if attached:
         raise XapiError("NETWORK_CONTAINS_VIF", *attached)
+    if record["PIFs"]:
+        raise XapiError("NETWORK_CONTAINS_PIF", *record["PIFs"])
+    if record["other_config"].get("is_host_internal_management_network") == "true":
+        raise XapiError("CANNOT_DESTROY_SYSTEM_NETWORK", network)
     for vif in record["VIFs"]:
         destroy_vif(call, vif)
     call.db.destroy("network", network)
+
+
+@operation("network.set_default_locking_mode")
+def set_default_locking_mode(call: Call, network: str, value: str) -> None:
+    attached = _attached(call, network)
+    if attached:
+        raise XapiError("VIF_IN_USE", network, attached[0])
+    call.db.write("network", network, "default_locking_mode", value)
+
+
+def _attached(call: Call, network: str) -> list[str]:
+    vifs: list[str] = call.db.get("network", network, "VIFs")
+    return [vif for vif in vifs if call.db.get("VIF", vif, "currently_attached")]
 
 
 def destroy_vif(call: Call, vif: str) -> None:

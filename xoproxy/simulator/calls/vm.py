@@ -48,7 +48,10 @@ def create(call: Call, record: dict[str, Json]) -> str:
         "other_config": other_config,
         "domain_type": domain_type,
         "domid": -1,
-        "memory_target": record["memory_dynamic_max"],
+        "power_state": "Halted",
+        "suspend_VDI": NULL,
+        "blocked_operations": {},
+        "last_booted_record": "",
         "memory_overhead": overhead_of(record),
     }
     return _add(call, made)
@@ -121,12 +124,8 @@ def overhead_of(record: dict[str, Json]) -> int:
 
 
 def _add(call: Call, record: dict[str, Json]) -> str:
-    metrics = {
-        "VCPUs_number": record["VCPUs_at_startup"],
-        "current_domain_type": "unspecified",
-        "memory_actual": 0,
-    }
-    made = {**record, "metrics": call.db.create("VM_metrics", metrics)}
+    metrics = call.db.create("VM_metrics", {"VCPUs_utilisation": {"0": 0.0}})
+    made = {**record, "metrics": metrics}
     vm = call.db.create("VM", made)
     vm_checks.allow(call, vm)
     return vm

@@ -4,6 +4,7 @@ from xoproxy.simulator.calls import vm_checks
 from xoproxy.simulator.calls.registry import Call, Handler, operation
 from xoproxy.simulator.calls.vm import overhead_of
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.wiretypes import shown_float
 
 _RESTART_PRIORITIES = ("", "restart", "best-effort")
 
@@ -11,7 +12,7 @@ _RESTART_PRIORITIES = ("", "restart", "best-effort")
 def _natural(field: str) -> Handler:
     def run(call: Call, vm: str, value: int) -> None:
         if value < 0:
-            raise XapiError("INVALID_VALUE", field, str(value))
+            raise XapiError("INVALID_VALUE", f"{field} must be non-negative", str(value))
         call.db.write("VM", vm, field, value)
 
     return run
@@ -28,11 +29,17 @@ def set_ha_restart_priority(call: Call, vm: str, value: str) -> None:
     call.db.write("VM", vm, "ha_restart_priority", value)
 
 
+@operation("VM.set_ha_always_run")
+def set_ha_always_run(call: Call, vm: str, value: bool) -> None:  # noqa: FBT001
+    """Set the priority that took the place of this old switch."""
+    set_ha_restart_priority(call, vm, "restart" if value else "")
+
+
 @operation("VM.set_HVM_shadow_multiplier")
 def set_hvm_shadow_multiplier(call: Call, vm: str, value: float) -> None:
     vm_checks.check(call, vm, "changing_shadow_memory")
     if value < 1.0:
-        raise XapiError("INVALID_VALUE", "multiplier", f"{value:g}")
+        raise XapiError("INVALID_VALUE", "multiplier", shown_float(value))
     call.db.write("VM", vm, "HVM_shadow_multiplier", value)
 
 
@@ -130,7 +137,7 @@ def _write_memory(call: Call, vm: str, limits: tuple[int, int, int, int]) -> Non
         raise XapiError("MEMORY_CONSTRAINT_VIOLATION", rule)
     for name, value in zip(_LIMITS, limits, strict=True):
         call.db.write("VM", vm, name, value)
-    call.db.write("VM", vm, "memory_target", limits[2])
+    call.db.write("VM", vm, "memory_target", limits[1])
     _refresh_overhead(call, vm)
 
 
