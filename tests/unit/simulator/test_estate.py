@@ -10,6 +10,7 @@ import pytest
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.estate import Estate, generate
+from xoproxy.simulator.estate.names import PLACES
 from xoproxy.simulator.wiretypes import MapType, RefType, SetType, WireType
 
 MODEL = DataModel.load()
@@ -100,6 +101,16 @@ def test_uuids_are_unique_and_well_formed(database: Database) -> None:
     uuids = [r["uuid"] for cls in database.tables for r in records(database, cls) if "uuid" in r]
     assert len(uuids) == len(set(uuids))
     assert all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", uuid) for uuid in uuids)
+
+
+def test_the_pool_is_called_as_asked_or_after_its_city() -> None:
+    def name(estate: Estate) -> str:
+        (pool,) = estate["pool"].values()
+        return str(pool["name_label"])
+
+    assert name(generate(1, 0, name="Mein Pool")) == "Mein Pool"
+    assert name(generate(1, 0)) in PLACES.values()
+    assert len({name(generate(1, 0, seed)) for seed in range(20)}) > 3
 
 
 def test_about_seventy_percent_of_the_vms_run() -> None:

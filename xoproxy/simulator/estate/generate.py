@@ -22,7 +22,7 @@ def generate(
     host_count: int = 4,
     vm_count: int = 60,
     seed: int = 1,
-    name: str = "Testpool",
+    name: str | None = None,
     addresses: Sequence[str] = (),
 ) -> Estate:
     """Make an estate of one pool.
@@ -31,7 +31,7 @@ def generate(
         host_count: at least 1.
         vm_count: plain VMs; templates, snapshots and control domains come on top.
         seed: the same seed (and numbers) gives the same estate, byte for byte.
-        name: of the pool.
+        name: of the pool; None takes that of its city.
         addresses: of the first hosts, the coordinator's first; the others get made-up ones.
     """
     if host_count < 1 or vm_count < 0:
@@ -43,14 +43,14 @@ def generate(
     templates.add_templates(draft)
     vms = [guests.add_vm(draft, hardware, plan) for plan in plans]
     _organise(draft, vms)
-    _pool(draft, hardware, name)
+    _pool(draft, hardware, name or names.PLACES[hardware.place])
     _messages(draft, vms)
     return draft.estate
 
 
 def _hardware(draft: Draft, count: int, needed: int, addresses: Sequence[str]) -> Hardware:
     """Add hosts that hold `needed` bytes of guest memory together, with some room."""
-    hardware = Hardware(place=draft.random.choice(names.PLACES))
+    hardware = Hardware(place=draft.random.choice(list(names.PLACES)))
     cpu = draft.random.choice(names.CPUS)
     wanted_gib = (needed / count + hosts.CONTROL_DOMAIN_BYTES) * 1.4 / GIB
     memory = next((gib for gib in _MEMORY_GIB if gib >= wanted_gib), _MEMORY_GIB[-1]) * GIB

@@ -215,7 +215,16 @@ TAGS = (
     "projet-phénix",
     "Team Blau",
 )
-PLACES = ("ber", "muc", "ham", "par", "lyo", "lon", "zrh", "vie")
+PLACES = {
+    "ber": "Berlin",
+    "muc": "München",
+    "ham": "Hamburg",
+    "par": "Paris",
+    "lyo": "Lyon",
+    "lon": "London",
+    "zrh": "Zürich",
+    "gva": "Genève",
+}
 NETWORKS = (
     (10, "VLAN 10 Server", "Serversegment"),
     (20, "VLAN 20 Clients", "Arbeitsplätze"),
