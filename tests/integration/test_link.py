@@ -166,14 +166,7 @@ async def test_a_busy_pool_is_asked_again():
 
 async def test_a_failure_of_our_own_is_shown_and_healed():
     async with watched(SMALL) as world:
-        follow = world.witness.committed
-
-        def fail(batch) -> None:
-            world.witness.committed = follow
-            follow(batch)
-            raise ZeroDivisionError("private")
-
-        world.witness.committed = fail
+        world.witness.raising = ZeroDivisionError("private")
         rename_a_vm(world, "unlucky")
         await world.until(lambda: world.error_code == "INTERNAL")
         assert "private" not in str(world.status)

@@ -47,6 +47,8 @@ class Witness:
         self.loads = 0
         self.batches: list[Batch] = []
         self.statuses: list[LinkStatus] = []
+        self.raising: Exception | None = None
+        """Raised once, at the next batch."""
 
     def loaded(self, store: Store) -> None:
         self.loads += 1
@@ -67,6 +69,10 @@ class Witness:
                 before, after = split(change.before), split(change.after)
                 assert all(fields.pop(name) == value for name, value in before.items())
                 self.replica[change.ref] = join({**fields, **after})
+
+        raising, self.raising = self.raising, None
+        if raising is not None:
+            raise raising
 
     def state(self, status: LinkStatus) -> None:
         self.statuses.append(status)

@@ -13,7 +13,8 @@ import asyncio
 import ipaddress
 import random
 import socket
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -34,6 +35,7 @@ from xoproxy.model import XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.replies import EventReply
+from xoproxy.pool.slices import in_slices
 
 T = TypeVar("T")
 E = TypeVar("E", bound=replies.Envelope)
@@ -197,30 +199,39 @@ class JsonRpcClient:
         if not token:  # the whole pool: XAPI answers at once, but it takes its time to print it
             patience_s = max(patience_s, settings.request_timeout_s)
         body = self._encode("event.from", params)
-        reply = await self._exchange(replies.EVENTS, body, patience_s)
+        reply = await self._patiently(replies.EVENTS, body, patience_s, nullcontext())
         return _result(reply.result, reply.error)
 
     async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
         body = self._encode(f"{cls}.get_all_records", [self._session])
-        reply = await self._patiently(replies.RECORDS, body)
+        reply = await self._call(replies.RECORDS, body)
         return _result(reply.result, reply.error)
 
     async def _request(self, method: str, params: Sequence[object]) -> msgspec.Raw:
-        reply = await self._patiently(replies.RAW, self._encode(method, params))
+        reply = await self._call(replies.RAW, self._encode(method, params))
         return _result(reply.result if _given(reply.result) else None, reply.error)
 
-    async def _patiently(self, decoder: msgspec.json.Decoder[E], body: bytes) -> E:
-        """Exchange within the bound on concurrent calls; try again while XAPI is too busy."""
+    async def _call(self, decoder: msgspec.json.Decoder[E], body: bytes) -> E:
+        return await self._patiently(decoder, body, self._settings.request_timeout_s, self._slots)
+
+    async def _patiently(
+        self,
+        decoder: msgspec.json.Decoder[E],
+        body: bytes,
+        patience_s: float,
+        slots: AbstractAsyncContextManager[None],
+    ) -> E:
+        """Exchange, and try again a few times while XAPI is too busy."""
         delay_s = _BUSY_DELAY_S
         for _ in range(_BUSY_ATTEMPTS - 1):
-            async with self._slots:
-                reply = await self._exchange(decoder, body, self._settings.request_timeout_s)
+            async with slots:
+                reply = await self._exchange(decoder, body, patience_s)
             if not _given(reply.error) or replies.failure(reply.error).code != _BUSY:
                 return reply
             await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter
             delay_s *= 2
-        async with self._slots:
-            return await self._exchange(decoder, body, self._settings.request_timeout_s)
+        async with slots:
+            return await self._exchange(decoder, body, patience_s)
 
     def _encode(self, method: str, params: Sequence[object]) -> bytes:
         self._last_id += 1
@@ -244,7 +255,7 @@ class JsonRpcClient:
             self._fall_back()
             raise _unreachable(error) from error
         self._failures = 0
-        return await _in_slices(replies.scan(decoder, data))
+        return await in_slices(replies.scan(decoder, data))
 
     def _fall_back(self) -> None:
         """Return to the configured address when the one that we were sent to stays silent.
@@ -313,16 +324,6 @@ def _result(result: T | None, error: msgspec.Raw) -> T:
     if result is None:
         raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
     return result
-
-
-async def _in_slices(work: Generator[None, None, T]) -> T:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        await asyncio.sleep(0)
 
 
 _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (

@@ -5,13 +5,14 @@ some day they go. Old ones are many and rarely looked at.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 import msgspec
 
 from xoproxy.model import Entry, Event, Removal, Upsert, XapiClass
 
 MESSAGE = XapiClass("message")
+_SLICE = 1000
 
 
 class _Stamp(msgspec.Struct):
@@ -21,12 +22,25 @@ class _Stamp(msgspec.Struct):
 _stamp = msgspec.json.Decoder(_Stamp).decode
 
 
-def _age_key(raw: bytes | memoryview) -> str:
+def _age_key(raw: bytes | memoryview | msgspec.Raw) -> str:
     """Return a text that grows with time; XAPI's dates sort by themselves, dashes aside."""
     try:
         return _stamp(raw).timestamp.replace("-", "")
     except (msgspec.DecodeError, UnicodeDecodeError):  # not a date we know: as old as can be
         return ""
+
+
+def youngest(
+    records: Mapping[str, msgspec.Raw], keep: int
+) -> Generator[None, None, dict[str, msgspec.Raw]]:
+    """Cut a long list of messages down to the `keep` newest, yielding about every millisecond."""
+    ages: dict[str, str] = {}
+    for number, (ref, raw) in enumerate(records.items(), 1):
+        ages[ref] = _age_key(raw)
+        if number % _SLICE == 0:
+            yield
+    chosen = heapq.nlargest(keep, ages, key=lambda ref: (ages[ref], ref))
+    return {ref: records[ref] for ref in chosen}
 
 
 def newest(

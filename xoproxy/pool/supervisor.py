@@ -18,6 +18,7 @@ import structlog
 from xoproxy.cache.store import Store
 from xoproxy.errors import ErrorCode, PoolAuthFailed, PoolError, RequestRefused
 from xoproxy.model import Batch, PoolId, Ref, XapiClass
+from xoproxy.pool import noise
 from xoproxy.pool.calls import Calls
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, fingerprint_digest
@@ -146,6 +147,7 @@ class Supervisor:
         settings: for every pool.
         new_store: makes the store of a pool.
         originator: how XAPI groups our sessions: distinctive, and stable over restarts.
+        held_back: operations whose coming and going is not worth a change (noise.py).
     """
 
     def __init__(
@@ -155,7 +157,9 @@ class Supervisor:
         settings: LinkSettings,
         new_store: Callable[[PoolId], Store],
         originator: str | None = None,
+        held_back: noise.Noise = noise.DEFAULT,
     ) -> None:
+        self._held_back = held_back
         self._group = group
         self._sink = sink
         self._settings = settings
@@ -256,7 +260,7 @@ class Supervisor:
     async def _run(self, pool: _Supervised) -> None:
         settings = self._settings
         async with JsonRpcClient(pool.config, settings, self._originator) as client:
-            watch = Watch(client, pool.store, pool, settings)
+            watch = Watch(client, pool.store, pool, settings, self._held_back)
             pool.counts = watch.counts
             pool.calls = Calls(client, pool.store, settings, lambda: pool.live)
             try:

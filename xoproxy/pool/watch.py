@@ -38,7 +38,8 @@ from xoproxy.model import Batch, Event, Ref, Removal, Upsert, XapiClass
 from xoproxy.pool import methods, noise, replies
 from xoproxy.pool.census import Census
 from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
-from xoproxy.pool.messages import MESSAGE, newest
+from xoproxy.pool.messages import MESSAGE, newest, youngest
+from xoproxy.pool.slices import in_slices
 
 _POOL = XapiClass("pool")
 _SLICE_S = 0.002
@@ -73,6 +74,8 @@ class WatchCounts:
     events: int = 0
     unchanged: int = 0
     full_lists: int = 0
+    mismatches: int = 0
+    """Classes whose count disagreed, over all replies."""
     relists: int = 0
     probes: int = 0
     silent_tokens: int = 0
@@ -120,10 +123,6 @@ class Watch:
         """When to list the messages next."""
         self._can_probe = True
 
-    @property
-    def mismatch_count(self) -> int:
-        return self._census.mismatch_count
-
     async def run(self) -> NoReturn:
         """Follow the pool until the link breaks; to be called again after a pause.
 
@@ -167,6 +166,9 @@ class Watch:
         self._logged_in_at_s = self._clock()
         self._token = ""
         self._can_probe = True
+
+    async def _learn_classes(self) -> None:
+        """Ask for the pool's classes, in XAPI's own case: events name them in lower case."""
         try:
             names = replies.json_value(await self._client.call("system.listMethods"))
         except XapiFailure as failure:
@@ -182,6 +184,7 @@ class Watch:
 
     async def _list_pool(self) -> None:
         """List everything but the messages (XAPI reads those from disk, one by one)."""
+        await self._learn_classes()
         first = not self._store.loaded
         reply = await self._client.events(self._rows, "", self._settings.event_timeout_s)
         self.counts.full_lists += 1
@@ -217,10 +220,10 @@ class Watch:
         records = await self._records(MESSAGE)
         if records is not None:
             self.counts.relists += 1
-            held = list(self._store.entries(MESSAGE))
-            told = self._upserts(MESSAGE, records)
             keep = self._settings.messages_kept
-            events = newest(held, told, keep, whole=True)
+            records = await in_slices(youngest(records, keep))
+            held = list(self._store.entries(MESSAGE))
+            events = newest(held, self._upserts(MESSAGE, records), keep, whole=True)
             await self._commit(self._store.prepare(events, replies.checked_record))
 
     async def _records(self, cls: XapiClass) -> dict[str, msgspec.Raw] | None:
@@ -256,9 +259,10 @@ class Watch:
             return
         counts = reply.valid_ref_counts
         removals: Counter[XapiClass] = Counter()
-        events = self._events(reply.events, removals)
+        events = self._events(await self._without_old_messages(reply.events), removals)
         await self._commit(self._store.prepare(events, replies.checked_record), reply.token)
         self._census.compare(self._rows, counts, self._store.by_class.count, removals)
+        self.counts.mismatches = self._census.mismatch_count
         self._observer.caught_up()
 
     def _usual_wait_s(self, now_s: float) -> float:
@@ -282,6 +286,14 @@ class Watch:
         return True
 
     # --- from what XAPI said to the store ---
+
+    async def _without_old_messages(self, told: list[replies.Event]) -> list[replies.Event]:
+        """Drop what would not be kept: the first poll with messages brings all there are."""
+        records = {e.ref: e.record for e in told if e.cls == MESSAGE and e.operation != "del"}
+        if len(records) <= self._settings.messages_kept:
+            return told
+        kept = await in_slices(youngest(records, self._settings.messages_kept))
+        return [e for e in told if e.ref in kept or e.ref not in records]
 
     def _events(self, told: list[replies.Event], removals: Counter[XapiClass]) -> Iterator[Event]:
         """Turn XAPI's events into the store's; the list is emptied, so a big reply goes bit by bit.

@@ -1,0 +1,259 @@
+"""The watch's decisions, against a scripted pool and a clock that stands still."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.pool.fakes import Clock, ExhaustedError, ScriptedClient, gone, mod, told
+from xoproxy.cache.store import Store
+from xoproxy.errors import PoolUnreachable, XapiFailure
+from xoproxy.model import PoolId, XapiClass
+from xoproxy.pool.client import LinkSettings
+from xoproxy.pool.watch import Watch
+
+VM = XapiClass("VM")
+METHODS = ["VM.get_all_records", "pool.get_all_records", "message.get_all_records"]
+POOL_ROW = mod("pool", "p", uuid="u")
+
+
+class Diary:
+    """An observer that writes everything down."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    def loaded(self, store) -> None:
+        self.entries.append(f"loaded {len(store)}")
+
+    def committed(self, _store, batch) -> None:
+        self.entries.append(f"{len(batch.changes)} changes to {batch.xapi_token}")
+
+    def caught_up(self) -> None:
+        self.entries.append("caught up")
+
+    def lost(self, cause) -> None:
+        self.entries.append(f"lost {cause}")
+
+
+class World:
+    def __init__(
+        self,
+        events: list[Any],
+        script: dict[str, list[Any]] | None = None,
+        settings: LinkSettings | None = None,
+    ) -> None:
+        listing = {"system.listMethods": [METHODS] * 10}
+        self.client = ScriptedClient({**listing, **(script or {}), "events": events})
+        self.store = Store(PoolId("p1"), "e")
+        self.clock = Clock()
+        self.diary = Diary()
+        settings = settings or LinkSettings(messages_kept=0)
+        self.watch = Watch(self.client, self.store, self.diary, settings, clock=self.clock)
+
+    async def run(self, ending: type[BaseException] = ExhaustedError) -> None:
+        with pytest.raises(ending):
+            await self.watch.run()
+
+    @property
+    def polls(self) -> list[tuple[str, float]]:
+        return [(seen[1], seen[2]) for seen in self.client.seen if seen[0] == "events"]
+
+    def after(self, seconds: float, reply):
+        """Return a step of the script that takes time."""
+
+        def step():
+            self.clock.now_s += seconds
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+        return step
+
+
+async def test_it_lists_once_and_goes_on_from_the_token():
+    world = World(
+        [told("1,0", POOL_ROW, mod("vm", "a")), told("2,0", mod("vm", "a", n=1)), told("2,0")]
+    )
+    await world.run()
+
+    assert world.polls == [("", 30), ("1,0", 30), ("2,0", 30), ("2,0", 30)]
+    assert world.diary.entries == [
+        "loaded 2",
+        "caught up",
+        "1 changes to 2,0",
+        "caught up",
+        "caught up",
+    ]
+    assert world.store.classes == {"VM", "pool"}
+
+
+async def test_events_of_classes_that_it_does_not_follow_are_dropped():
+    world = World([told("1,0", POOL_ROW, mod("secret", "s", value="x"), mod("vm_metrics", "m"))])
+    await world.run()
+
+    assert len(world.store) == 1
+
+
+async def test_the_first_load_is_without_messages_and_the_next_poll_with():
+    subscribed = []
+
+    def reply(token: str):
+        def step():
+            subscribed.append(set(world.client.classes))
+            return told(token, POOL_ROW)
+
+        return step
+
+    world = World([reply("1,0"), reply("1,9")], settings=LinkSettings())
+    await world.run()
+
+    assert subscribed == [{"VM", "pool"}, {"VM", "pool", "message"}]
+
+
+async def test_a_break_keeps_session_and_token_and_catches_up_at_once():
+    broken = PoolUnreachable("The connection to the pool broke.")
+    world = World([told("1,0", POOL_ROW), broken, told("1,0"), told("1,0")])
+    await world.run(PoolUnreachable)
+    await world.run()
+
+    assert world.polls == [("", 30), ("1,0", 30), ("1,0", 0), ("1,0", 30), ("1,0", 30)]
+    assert world.client.count("login") == 1
+
+
+async def test_a_break_before_the_classes_are_known_loads_nothing():
+    broken = PoolUnreachable("The connection to the pool broke.")
+    world = World([told("1,0", POOL_ROW)], {"system.listMethods": [broken, METHODS]})
+    await world.run(PoolUnreachable)
+    assert not world.store.loaded
+    await world.run()
+
+    assert world.client.count("login") == 1, "the session was good"
+    assert len(world.store) == 1
+
+
+async def test_a_pool_that_lists_no_methods_is_taken_for_the_newest():
+    failure = XapiFailure("MESSAGE_METHOD_UNKNOWN")
+    world = World([told("1,0", POOL_ROW)], {"system.listMethods": [failure]})
+    await world.run()
+
+    assert {"VM", "host", "task"} < world.store.classes
+
+
+async def test_a_worn_out_session_is_replaced_without_a_pause():
+    world = World([])
+    world.client.script["events"] = [
+        told("1,0", POOL_ROW, mod("vm", "a"), mod("vm", "b")),
+        world.after(20, XapiFailure("SESSION_INVALID", ("x",))),
+        told("7,0", POOL_ROW, mod("vm", "b"), mod("vm", "c")),
+        told("8,0"),
+    ]
+    await world.run()
+
+    assert world.client.count("login") == 2
+    assert [token for token, _ in world.polls] == ["", "1,0", "", "7,0", "8,0"]
+    assert world.diary.entries == [
+        "loaded 3",
+        "caught up",
+        "lost SESSION_INVALID",
+        "2 changes to 7,0",
+        "caught up",
+        "caught up",
+    ]
+
+
+async def test_a_session_that_ends_at_once_is_a_failure():
+    world = World(
+        [told("1,0", POOL_ROW), XapiFailure("HOST_IS_SLAVE", ("x",)), told("1,0", POOL_ROW)]
+    )
+    await world.run(XapiFailure)
+    assert world.client.count("login") == 1
+    await world.run()
+    assert world.client.count("login") == 2
+
+
+async def test_another_failure_of_xapi_keeps_the_position():
+    world = World([told("1,0", POOL_ROW), XapiFailure("INTERNAL_ERROR"), told("1,0")])
+    await world.run(XapiFailure)
+    await world.run()
+
+    assert world.polls[-2:] == [("1,0", 0), ("1,0", 30)]
+
+
+async def test_a_class_whose_count_disagrees_twice_is_listed_between_two_polls():
+    first = told("1,0", POOL_ROW, mod("vm", "a"), mod("vm", "b"), vm=2, pool=1)
+    world = World(
+        [first, told("2,0", vm=1, pool=1), told("2,0", vm=1, pool=1), told("2,0", vm=1, pool=1)],
+        {"VM.records": [{"b": {}}]},
+    )
+    await world.run()
+
+    assert world.polls == [("", 30), ("1,0", 30), ("2,0", 0), ("2,0", 30), ("2,0", 30)]
+    order = [seen[0] for seen in world.client.seen]
+    assert order[-3:] == ["records", "events", "events"]
+    assert [e.ref for e in world.store.entries(VM)] == ["b"]
+    assert world.store.xapi_token == "2,0"
+    assert world.watch.counts.mismatches == 2
+
+
+async def test_a_removal_of_what_was_never_held_is_nothing():
+    world = World([told("1,0", POOL_ROW), told("2,0", gone("vm", "x"), gone("pool", "y"))])
+    await world.run()
+
+    assert world.diary.entries == ["loaded 1", "caught up", "caught up"]
+
+
+async def test_silence_is_probed_and_disbelieved():
+    world = World([])
+    world.client.script["events"] = [
+        told("9,0", POOL_ROW),
+        world.after(130, told("9,0")),
+        told("9,0"),  # the probe shows nowhere
+        told("3,0", POOL_ROW),
+    ]
+    await world.run()
+
+    assert ("event.inject", "pool", "p") in world.client.seen
+    assert world.polls == [("", 30), ("9,0", 30), ("9,0", 5), ("", 30), ("3,0", 30)]
+    assert world.watch.counts.silent_tokens == 1
+
+
+async def test_an_account_that_may_not_probe_goes_without():
+    denied = XapiFailure("RBAC_PERMISSION_DENIED")
+    world = World([], {"event.inject": [denied]})
+    world.client.script["events"] = [
+        told("9,0", POOL_ROW),
+        world.after(130, told("9,0")),
+        world.after(130, told("9,0")),
+        told("9,0"),
+    ]
+    await world.run()
+
+    assert world.client.count("event.inject") == 1
+    assert world.watch.counts.silent_tokens == 0
+
+
+async def test_many_old_messages_are_cut_down_before_they_are_taken():
+    messages = [
+        mod("message", f"m{n}", timestamp=f"20260101T00:{n // 60:02}:{n % 60:02}Z")
+        for n in range(3000)
+    ]
+    world = World(
+        [told("1,0", POOL_ROW), told("1,9", *messages)], settings=LinkSettings(messages_kept=10)
+    )
+    await world.run()
+
+    kept = {e.ref for e in world.store.entries(XapiClass("message"))}
+    assert kept == {f"m{n}" for n in range(2990, 3000)}
+    assert world.diary.entries[2] == "10 changes to 1,9"
+
+
+async def test_a_broken_record_is_mended_on_its_way():
+    bad = mod("vm", "a")
+    bad.record = msgspec.Raw(b'{"name_label":"\xff","n":1e999}')
+    world = World([told("1,0", POOL_ROW, bad), told("2,0", bad)])
+    await world.run()
+
+    (entry,) = world.store.entries(VM)
+    assert msgspec.json.decode(entry.raw) == {"name_label": "\ufffd", "n": None}
+    assert world.diary.entries == ["loaded 2", "caught up", "caught up"], "the same again is none"
