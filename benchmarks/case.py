@@ -7,9 +7,10 @@ from typing import Protocol
 
 import msgspec
 
-from benchmarks import endtoend, ingest, rig, wire_bytes
+from benchmarks import endtoend, fanout, ingest, rig, wire_bytes
 from benchmarks.figures import Measured
 from xoproxy.app import new_event_loop
+from xoproxy.telemetry import configure_logging
 
 
 class Case(Protocol):
@@ -27,6 +28,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "ingest": (ingest.ingest, ("ingest_changed_us", "ingest_unchanged_us")),
     "first load": (ingest.first_load, ("first_load_cpu_ms",)),
     "objects": (ingest.objects, ("bytes_per_object",)),
+    "fan-out": (fanout.fanout, ("fanout_frames_per_s", "fanout_ratio_send2")),
     "neighbours": (
         endtoend.neighbours,
         (
@@ -48,6 +50,7 @@ def main() -> None:
     name, *options = sys.argv[1:]
     case, _ = CASES[name]
     rig.pin(0)
+    configure_logging("json", "warning")
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         figures = runner.run(_run(case, quick="--quick" in options))
     print(msgspec.json.encode(figures).decode())

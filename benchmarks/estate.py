@@ -37,7 +37,8 @@ class Estate:
     """One pool's objects, and what `event.from` says about them.
 
     Args:
-        hosts, vms: their number.
+        hosts: their number.
+        vms: likewise.
         seed: the same one gives the same estate.
     """
 

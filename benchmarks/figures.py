@@ -46,7 +46,7 @@ class Measured(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-_NAIVE = "json + jsonpatch.make_patch, measured elsewhere: 340"
+_NAIVE = "json + jsonpatch.make_patch 340"
 
 FIGURES = (
     Figure(

@@ -131,7 +131,8 @@ async def system(hosts: int, vms: int, *, speed: float = 1.0) -> AsyncIterator[S
     """Start a pool and the proxy on it.
 
     Args:
-        hosts, vms: of the pool.
+        hosts: of the pool.
+        vms: of the pool.
         speed: how many times faster than XAPI's the pool's delays are.
     """
     pin(OTHER_PROCESSOR)
