@@ -92,7 +92,6 @@ _POOL = ("pool",)
 METRICS: Mapping[str, MetricName] = {
     "xoproxy_pools": MetricName("gauge", "Configured pools by state of their link", ("state",)),
     "xoproxy_pool_objects": MetricName("gauge", "Objects in the cache", _POOL),
-    "xoproxy_pool_bytes": MetricName("gauge", "Bytes of cached records", _POOL),
     "xoproxy_pool_last_event_age_seconds": MetricName(
         "gauge", "Seconds since the last answer to event.from", _POOL
     ),
@@ -105,7 +104,6 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_relists_total": MetricName(
         "counter", "Times that classes were listed again, by reason", ("pool", "reason")
     ),
-    "xoproxy_reconnects_total": MetricName("counter", "Times that the link was lost", _POOL),
     "xoproxy_mismatches_total": MetricName(
         "counter", "Answers whose object counts differed from the cache", _POOL
     ),
@@ -114,26 +112,15 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_calls_total": MetricName(
         "counter", "Calls of clients that reached a pool, by outcome", ("pool", "outcome")
     ),
-    "xoproxy_calls_running": MetricName("gauge", "Calls of clients that are running", _POOL),
-    "xoproxy_calls_refused_total": MetricName(
-        "counter", "Calls of clients that were refused because too many run", _POOL
-    ),
     "xoproxy_clients": MetricName("gauge", "Open WebSocket connections that are signed in"),
     "xoproxy_clients_parked": MetricName("gauge", "Clients that read too slowly just now"),
     "xoproxy_groups": MetricName("gauge", "Distinct views that clients share"),
     "xoproxy_views": MetricName("gauge", "Views of all clients"),
     "xoproxy_frames_total": MetricName("counter", "Frames written to clients"),
     "xoproxy_frame_bytes_total": MetricName("counter", "Bytes of frames written to clients"),
-    "xoproxy_frames_encoded_total": MetricName(
-        "counter", "Frames encoded; the rest were shared between clients"
-    ),
     "xoproxy_resumes_total": MetricName(
         "counter", "Views that a client asked to resume, by outcome", ("outcome",)
     ),
-    "xoproxy_closes_total": MetricName(
-        "counter", "Connections that the proxy closed, by close code", ("code",)
-    ),
-    "xoproxy_flush_seconds_total": MetricName("counter", "Seconds spent writing to clients"),
     "xoproxy_logins_total": MetricName(
         "counter", "Sign-ins by way (password, token) and outcome", ("way", "outcome")
     ),

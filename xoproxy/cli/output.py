@@ -61,7 +61,10 @@ def cell(value: object) -> str:
         case str() if _is_moment(value):
             return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case _:
-            return str(value)
+            # what comes from elsewhere shall not command the terminal
+            return "".join(
+                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)
+            )
 
 
 def _is_moment(text: str) -> bool:
