@@ -7,14 +7,16 @@ when going on makes no sense (wrong credentials) or when it never got through at
 
 import asyncio
 import json
+import os
 import random
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, Protocol
 
 import aiohttp
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from xoproxy import __version__
 from xoproxy.cli.access import Access
@@ -163,9 +165,15 @@ async def connect(url: str, subprotocol: Subprotocol = JSON) -> AsyncIterator[Co
 
 def _cause(error: BaseException) -> str:
     """Word a connection failure in a few words, without aiohttp's."""
-    cause = getattr(error, "os_error", error)
+    cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        return os.strerror(cause.errno).lower()  # its own text repeats the address
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower() if cause.errno else cause.strerror
+        return cause.strerror.lower()  # of name resolution, whose numbers are its own
     return str(error) or type(error).__name__
 
 
