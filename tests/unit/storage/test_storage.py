@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 import stat
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -294,3 +295,6 @@ async def test_an_unreachable_database_is_told_in_one_sentence(place):
         shutil.rmtree(place[0].parent)
         expected = "storage does not answer (OperationalError)"
         assert await storage.database.unreachable() == expected
+    # aiosqlite's thread of the failed connection still reports to this loop
+    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+        await asyncio.sleep(0.01)
