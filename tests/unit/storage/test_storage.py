@@ -296,5 +296,5 @@ async def test_an_unreachable_database_is_told_in_one_sentence(place):
         expected = "storage does not answer (OperationalError)"
         assert await storage.database.unreachable() == expected
     # aiosqlite's thread of the failed connection still reports to this loop
-    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+    while any("_connection_worker" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
