@@ -341,7 +341,8 @@ def _find_affected(
     """Collect the objects that must be compared as a whole.
 
     Those are: all whose visibility changed (found by following `dependents`), all that mention one
-    of them, and, when the filter follows references, all that mention a touched object.
+    of them, and, when the filter follows references, all that mention an object which may look
+    different: a touched one, or one that mentions what came into sight or left it.
     """
     visibility = after.view.visibility
     expression = after.view.filter
@@ -355,7 +356,11 @@ def _find_affected(
         if moved:
             affected.add(ref)
         if moved or (follows and ref in touched_refs):
-            affected.update(after.state.referrers(ref))
+            referrers = set(after.state.referrers(ref))
+            affected |= referrers
+            if moved and follows:
+                for referrer in referrers:
+                    affected.update(after.state.referrers(referrer))
         for eyes in (before, after):
             entry = eyes.state.get(ref) if moved or ref in touched_refs else None
             for dependent in () if entry is None else visibility.dependents(eyes.state, entry):
