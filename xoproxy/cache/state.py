@@ -5,6 +5,7 @@ present or a past from which a client is picked up. A state stays what it is whi
 on: what is committed later is undone in the overlay before anything is read.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -76,7 +77,7 @@ class State:
     def __init__(self, store: Store, seq: int) -> None:
         self.seq = seq
         self._store = store
-        self._unread = list(store.journal.since(seq))
+        self._unread = deque(store.journal.since(seq))
         self._absorbed = store.seq
         self._by_ref: dict[Ref, Merged] = {}
         self._rebuilt: dict[Ref, Entry | None] = {}
@@ -121,12 +122,17 @@ class State:
             self._unread.extend(store.journal.since(self._absorbed))
             self._absorbed = store.seq
 
-    def _absorb(self) -> None:
+    def prepare(self, slice_size: int = 64) -> Iterator[None]:
+        """Take in a long history in slices, before the first look needs all of it at once."""
+        while self._unread:
+            self._absorb(slice_size)
+            yield
+
+    def _absorb(self, limit: int | None = None) -> None:
         self.keep_up()
-        if not self._unread:
-            return
-        unread, self._unread = self._unread, []
-        for change in unread:
+        unread = self._unread
+        for _ in range(len(unread) if limit is None else min(limit, len(unread))):
+            change = unread.popleft()
             merged = self._by_ref.get(change.ref)
             if merged is None:
                 merged = self._by_ref[change.ref] = Merged(change)

@@ -40,19 +40,21 @@ class Delivery:
     """Frames that bring a member from one position to another: a patch in parts, or a snapshot.
 
     It may be shared while it grows: `work` is what is still to be done, None when `frames` is
-    complete.
+    complete. It is done only while somebody waits for more. If the history goes before that, the
+    delivery is `lost`: it will never be complete, and whoever was getting it must begin again.
 
     Args:
         to: the position of whoever got all frames.
         work: takes one slice a step, and completes the delivery.
     """
 
-    __slots__ = ("frames", "to", "work")
+    __slots__ = ("frames", "lost", "to", "work")
 
     def __init__(self, to: int, frames: list[Frame] | None = None) -> None:
         self.to = to
         self.frames: list[Frame] = [] if frames is None else frames
         self.work: Iterator[None] | None = None
+        self.lost = False
 
     @property
     def complete(self) -> bool:

@@ -22,6 +22,8 @@ import msgspec
 from msgspec import UNSET
 
 from xoproxy.cache.diff import Fields, Put, Remove, join, operations
+from xoproxy.cache.journal import Expired
+from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import (
     Enter,
@@ -48,6 +50,8 @@ _FEW_OPERATIONS = 4
 _RECORD_SHARE = 0.6
 """A patch of an object longer than this share of its record gives way to the record."""
 _FRAME_OVERHEAD_BYTES = 128
+_PATCHES_KEPT = 32
+"""Patches from different positions that a group remembers; those in use live on in members."""
 
 
 class Group:
@@ -85,8 +89,8 @@ class Group:
         self.members: set[Member] = set()
         self.current: dict[Member, None] = {}
         self.position = store.seq
-        self.must_move = False
-        """Whether `advance` shall move to a new position even if nothing shows."""
+        self.must_reach = 0
+        """A position that a member was told: `advance` moves there even if nothing shows."""
         self._life = 0
         self._framing = framing
         self._signer = signer
@@ -117,16 +121,19 @@ class Group:
         """
         target, life = self.store.seq, self._life
         encoded: list[bytes] = []
-        yield from self._encode_between(*self._eyes(self.scanned, target), encoded)
+        try:
+            yield from self._encode_between(*self._eyes(self.scanned, target), encoded)
+        except Expired:
+            if life == self._life:
+                raise
         if life != self._life:
             return  # restarted meanwhile
         self._dirty_since = None if self.store.seq == target else target
-        if encoded or self.must_move:
+        if encoded or self.position < self.must_reach <= target:
             delivery = Delivery(target, self._patch_frames(encoded, self.position, target))
             self._patches = {self.position: delivery}
             self._snapshot = None
             self.position = target
-            self.must_move = False
 
     @property
     def is_dirty(self) -> bool:
@@ -139,25 +146,26 @@ class Group:
             Expired: the history does not reach back to `seq`.
         """
         delivery = self._patches.get(seq)
-        if delivery is None:
+        if delivery is None or delivery.lost:
             delivery = Delivery(self.position)
             states = self._eyes(seq, self.scanned)
             delivery.work = self._build_patch(delivery, seq, *states)
             self._patches[seq] = delivery
+            if len(self._patches) > _PATCHES_KEPT:
+                del self._patches[next(iter(self._patches))]
         return delivery
 
     def snapshot(self) -> Delivery:
-        """Return the full content at `position` and its bookmark; it may still be in the making."""
-        if self._snapshot is None:
-            delivery = self._snapshot = Delivery(self.position)
-            delivery.work = self._build_snapshot(
-                delivery, eyes_at(self.view, self.store, self.scanned)
-            )
-        return self._snapshot
+        """Return the full content at `position` and its bookmark; it may still be in the making.
 
-    def makes(self, delivery: Delivery) -> bool:
-        """Tell whether a delivery is one of this group's."""
-        return delivery is self._snapshot or delivery in self._patches.values()
+        Raises:
+            Expired: the history does not reach back to `scanned`; `restart` is what remains.
+        """
+        if self._snapshot is None or self._snapshot.lost:
+            eyes = eyes_at(self.view, self.store, self.scanned)
+            delivery = self._snapshot = Delivery(self.position)
+            delivery.work = self._build_snapshot(delivery, eyes)
+        return self._snapshot
 
     def forget_unused(self) -> None:
         """Drop frames that are cheap to build again; called when some time has passed."""
@@ -166,15 +174,13 @@ class Group:
             self._snapshot = None
         self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
 
-    def restart(self, reason: str) -> Frame:
-        """Begin again at the present; returns the reset that every member must get first."""
+    def restart(self) -> None:
+        """Begin again at the present; every member must get a reset first."""
         self._life += 1
         self._dirty_since = None
-        self.must_move = False
         self.position = self.store.seq
         self._patches = {}
         self._snapshot = None
-        return self.reset_frame(reason)
 
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
         epoch, seq = self.store.epoch, self.position
@@ -207,10 +213,11 @@ class Group:
 
     def _encode_between(self, before: Eyes, after: Eyes, encoded: list[bytes]) -> Iterator[None]:
         changes = list(self.store.journal.since(before.state.seq, after.state.seq))
-        if self.view.needs_references:
-            for _ in self.store.index_references():
+        for _ in self._index_references(before.state, after.state):
+            yield
+        if not self.view.shows_all:  # otherwise a change says all that we need of the past
+            for _ in before.state.prepare():
                 yield
-                before.state.keep_up()
                 after.state.keep_up()
         for number, change in enumerate(changes_between(before, after, changes), 1):
             if change is not None:
@@ -219,6 +226,13 @@ class Group:
                 yield
                 before.state.keep_up()
                 after.state.keep_up()
+
+    def _index_references(self, *states: State) -> Iterator[None]:
+        if self.view.needs_references:
+            for _ in self.store.index_references():
+                yield
+                for state in states:
+                    state.keep_up()
 
     def _encode_change(self, change: ViewChange, after: Eyes) -> list[bytes]:
         match change:
@@ -260,10 +274,8 @@ class Group:
         ]
 
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
-        if self.view.needs_references:
-            for _ in self.store.index_references():
-                yield
-                eyes.state.keep_up()
+        yield from self._index_references(eyes.state)
+        yield from eyes.state.prepare()
         chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""))
         for number, seen in enumerate(look_at_all(eyes), 1):
             if seen is not None:
@@ -276,7 +288,8 @@ class Group:
                 chunk.add(entry, names, row)
             if number % _SLICE == 0:
                 yield
-                eyes.state.keep_up()
+                if self.view.needs_references:  # others are judged by what was pinned alone
+                    eyes.state.keep_up()
         delivery.frames.append(self._chunk_frame(chunk, delivery.to, last=True))
         cursor = Cursor(self.store.epoch, eyes.state.seq)
         delivery.frames.append(self._bookmark_frame(cursor, delivery.to))

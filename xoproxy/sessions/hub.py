@@ -13,14 +13,16 @@ still are where the frame begins.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.query import Query
+from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
-from xoproxy.model import Batch, PoolId, XapiClass
+from xoproxy.model import Batch, Cursor, PoolId, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
@@ -35,6 +37,11 @@ _SERVED_PER_STEP = 8
 _WORK_STEPS_PER_TURN = 4
 
 GroupKey = tuple[PoolId, View, Codec]
+
+ResumePositions = Mapping[tuple[PoolId, ViewHash], Cursor]
+"""Where a client's documents stand, by what they show."""
+
+NO_DOCUMENTS: ResumePositions = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -51,11 +58,10 @@ class Counters:
 
 @dataclass(slots=True)
 class _FanOut:
-    """A frame's way to the members that stood at `cursor` when the group moved on."""
+    """A frame's way to the members that stood where the group was before it moved on."""
 
     group: Group
     delivery: Delivery
-    cursor: int
     members: list[Member] = field(default_factory=list)
 
 
@@ -94,7 +100,7 @@ class Hub:
         self._dirty: dict[Group, None] = {}
         self._works: deque[Delivery] = deque()
         self._waiting: dict[Delivery, dict[Member, None]] = {}
-        """Unfinished deliveries in the works, and who waits for their next frames."""
+        """The deliveries in the works, and who waits for their next frames."""
         self._ready: dict[Member, None] = {}
         """Members that are behind and can be written to."""
 
@@ -152,31 +158,43 @@ class Hub:
         query: Query,
         pool: PoolId,
         visibility: Visibility,
-        resume: Sequence[ResumePoint] = (),
+        resume: ResumePositions = NO_DOCUMENTS,
     ) -> ViewInfo:
         """Make a client a member of the view that shows `query` on `pool`; synchronous on purpose.
 
         Between the look at the position and the membership nothing can be committed, so nothing
-        can be missed.
+        can be missed. `resume` is what `resume_positions` made of the client's tokens.
         """
         store = self.pools[pool]
         group = self._group(client.codec, store, query, visibility)
         member = client.members.get(group.number)
         if member is not None:
             member.subscriptions.add(subscription)
-            return self._info(group, group.position, "same")
+            here = group.position if member in group.current else member.cursor
+            return self._info(group, here, "same")
         start = self._resume_position(group, resume)
+        snapshot = self._snapshot(group) if start is None else None
         member = Member(client, group, group.position if start is None else start)
         member.subscriptions.add(subscription)
         group.members.add(member)
         client.members[group.number] = member
-        if start is None:
+        if snapshot is not None:
             self.counters.snapshots += 1
-            member.start(self._started(group.snapshot()))
+            member.start(snapshot)
         else:
             self.counters.resumed += 1
         self._make_ready(member)
         return self._info(group, member.cursor, "snapshot" if start is None else "resume")
+
+    def resume_positions(self, points: Iterable[ResumePoint]) -> ResumePositions:
+        """Read a client's resume tokens, each once; those that we did not make are left out."""
+        positions = {}
+        for point in points:
+            verified = self._signer.verify(point.token)
+            if verified is not None:
+                cursor, pool, view = verified
+                positions[pool, view] = Cursor(cursor.epoch, max(cursor.seq, point.seq))
+        return positions
 
     def leave(self, client: Client, subscription: MessageId) -> None:
         """End a subscription; views that no other one of the connection shows end with it."""
@@ -225,6 +243,8 @@ class Hub:
         yield from self._catch_up()
 
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
+        if not group.members:
+            return  # gone meanwhile
         cursor = group.position
         try:
             yield from group.advance()
@@ -236,7 +256,9 @@ class Hub:
         if group.position != cursor and group.current:
             members = list(group.current)
             group.current.clear()
-            fan_outs.append(_FanOut(group, group.patch_from(cursor), cursor, members))
+            for member in members:
+                member.cursor = cursor
+            fan_outs.append(_FanOut(group, group.patch_from(cursor), members))
 
     def _fan_out(self, fan_out: _FanOut, gathered: dict[Client, None]) -> Iterator[None]:
         """Write one frame (or a patch's parts) to all who wait for it; the hottest loop we have."""
@@ -247,10 +269,10 @@ class Hub:
         for start in range(0, len(fan_out.members), size):
             for member in fan_out.members[start : start + size]:
                 client = member.client
-                if member.left or member.delivery is not None or client.closed:
+                if member.left or member.reset is not None or client.closed:
                     continue
                 if client.paused or not single:
-                    self._park(member, fan_out.cursor)
+                    self._park(member)
                     continue
                 data = frame.wire(deflate=client.deflate)
                 if len(client.members) > 1:
@@ -264,9 +286,8 @@ class Hub:
             self.counters.frames += len(fan_out.members)
             self.counters.bytes += len(frame.payload) * len(fan_out.members)
 
-    def _park(self, member: Member, cursor: int) -> None:
+    def _park(self, member: Member) -> None:
         """Leave a member at its cursor; it goes on when its socket has drained."""
-        member.cursor = cursor
         if member.client.paused:
             self.counters.parked += 1
         else:
@@ -276,9 +297,7 @@ class Hub:
         """One write per client and flush, however many of its views changed."""
         for start in range(0, len(clients), self._slice_clients):
             for client in clients[start : start + self._slice_clients]:
-                if client.outbox and not client.closed:
-                    client.outlet.write(b"".join(client.outbox))
-                client.outbox.clear()
+                client.flush()
             yield
 
     def _catch_up(self) -> Iterator[None]:
@@ -297,25 +316,17 @@ class Hub:
                 return
 
     def _step(self, delivery: Delivery) -> None:
-        """Take one slice of building a delivery, and let those who wait for it go on."""
-        if delivery.work is not None:
-            try:
-                next(delivery.work, None)
-            except Expired:
-                self._abandon(delivery)
-                return
-        waiting = self._waiting.pop(delivery, {})
-        if not delivery.complete:
-            self._waiting[delivery] = {}
+        """Take one slice of building a delivery; when frames came of it, its takers go on."""
+        assert delivery.work is not None  # noqa: S101 - what is complete is not in the works
+        frame_count = len(delivery.frames)
+        try:
+            next(delivery.work, None)
+        except Expired:
+            delivery.lost = True
+        if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
+            self._ready.update(self._waiting.pop(delivery))
+        else:
             self._works.append(delivery)
-        self._ready.update(waiting)
-
-    def _abandon(self, delivery: Delivery) -> None:
-        """The history went while it was being read: whoever was to get this begins again."""
-        self._waiting.pop(delivery, None)
-        for group in list(self.groups.values()):
-            if group.makes(delivery):
-                self._restart(group, "journal_expired")
 
     def _serve(self, member: Member) -> None:
         """Write to one member that is behind, until it is current or its socket is full."""
@@ -324,7 +335,9 @@ class Hub:
             if member.left or client.paused or client.closed or member in group.current:
                 return
             delivery = member.delivery
-            if delivery is None:
+            if member.reset is not None:
+                self._begin_again(member, member.reset)
+            elif delivery is None:
                 if member.cursor == group.position:
                     group.current[member] = None
                     return
@@ -338,8 +351,10 @@ class Hub:
             elif delivery.complete:
                 member.cursor = delivery.to
                 member.delivery = None
+            elif delivery.lost:
+                member.forget("journal_expired")
             else:
-                self._waiting[delivery][member] = None
+                self._wait(member, delivery)
                 return
         self._ready[member] = None
 
@@ -350,23 +365,35 @@ class Hub:
             self._dirty[group] = None
             return
         try:
-            member.start(self._started(group.patch_from(member.cursor)))
+            member.start(group.patch_from(member.cursor))
         except Expired:
-            member.client.write(group.reset_frame("journal_expired"))
-            self._restart_member(member)
+            member.forget("journal_expired")
 
-    def _started(self, delivery: Delivery) -> Delivery:
-        """See to it that somebody builds a delivery that is not complete."""
-        if not delivery.complete and delivery not in self._waiting:
-            self._waiting[delivery] = {}
+    def _begin_again(self, member: Member, reason: str) -> None:
+        """Have a member forget its document and start with a snapshot."""
+        self.counters.resets += 1
+        group = member.group
+        snapshot = self._snapshot(group)
+        member.reset = None
+        member.cursor = group.position
+        member.client.write(group.reset_frame(reason))
+        member.start(snapshot)
+
+    def _wait(self, member: Member, delivery: Delivery) -> None:
+        """Let a member wait for a delivery's next frames, and somebody build them."""
+        waiting = self._waiting.get(delivery)
+        if waiting is None:
+            waiting = self._waiting[delivery] = {}
             self._works.append(delivery)
-        return delivery
+        waiting[member] = None
 
     # --- groups --------------------------------------------------------------------------------
 
     def _group(self, codec: Codec, store: Store, query: Query, visibility: Visibility) -> Group:
+        # Of a pool that never answered we do not know the classes: all that there are, then. A
+        # view's classes stay what its members were told.
         view = View(
-            classes=query.for_classes(store.classes),
+            classes=query.for_classes(store.classes or SCHEMA.event_classes),
             filter=query.filter,
             masks=query.masks,
             visibility=visibility,
@@ -399,40 +426,41 @@ class Hub:
     def _classes_watched(view: View) -> Iterable[XapiClass]:
         return (_ANY,) if view.needs_references else view.classes
 
-    def _resume_position(self, group: Group, resume: Sequence[ResumePoint]) -> int | None:
+    def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
         """Find where a client may go on; None when it must have a snapshot."""
-        for point in resume:
-            verified = self._signer.verify(point.token)
-            if verified is None:
-                continue
-            cursor, pool, view = verified
-            if (pool, view) != (group.store.pool, group.view_hash):
-                continue
-            start = max(cursor.seq, point.seq)
-            if cursor.epoch != group.store.epoch or not group.store.journal.reaches(start):
-                return None
-            if start > group.scanned:
-                # The token is newer than what this group has read so far: it shall move at least
-                # as far, so that the client is not ahead of everybody else.
-                group.must_move = True
-                self._dirty[group] = None
-                return start
-            return min(group.position, start)
-        return None
+        cursor = resume.get((group.store.pool, group.view_hash))
+        if cursor is None or cursor.epoch != group.store.epoch:
+            return None
+        if not group.store.journal.reaches(cursor.seq):
+            return None
+        if cursor.seq > group.scanned:
+            # The token is newer than what this group has read so far: it shall move at least as
+            # far, so that the client is not ahead of everybody else.
+            group.must_reach = max(group.must_reach, cursor.seq)
+            self._dirty[group] = None
+            return cursor.seq
+        return min(group.position, cursor.seq)
+
+    def _snapshot(self, group: Group) -> Delivery:
+        try:
+            return group.snapshot()
+        except Expired:
+            self._restart(group, "journal_expired")
+            return group.snapshot()
 
     def _restart(self, group: Group, reason: str) -> None:
-        frame = group.restart(reason)
+        """Give up a group's position: all members begin again at the present.
+
+        They are told when they are served, so that a client which takes nothing gets nothing.
+        """
+        group.restart()
         self._dirty.pop(group, None)
         group.current.clear()
-        for member in list(group.members):
-            member.client.write(frame)
-            self._restart_member(member)
-
-    def _restart_member(self, member: Member) -> None:
-        self.counters.resets += 1
-        member.cursor = member.group.position
-        member.start(self._started(member.group.snapshot()))
-        self._make_ready(member)
+        for member in group.members:
+            member.forget(reason)
+            self._ready[member] = None
+        if group.members:
+            self._wake()
 
     def _make_ready(self, member: Member) -> None:
         self._ready[member] = None

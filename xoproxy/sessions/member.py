@@ -50,7 +50,17 @@ class Client:
 
     def write(self, frame: Frame) -> None:
         if not self.closed:
+            # What was gathered goes first: nothing may overtake a view's patch, neither the
+            # bookmark that says it was sent nor the result that says no more will come.
+            self.flush()
             self.outlet.write(frame.wire(deflate=self.deflate))
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self.outbox:
+            if not self.closed:
+                self.outlet.write(b"".join(self.outbox))
+            self.outbox.clear()
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
@@ -62,10 +72,12 @@ class Member:
     """A client's place in a group.
 
     Either it is in `group.current` (and stands at `group.position`), or it is on its way from
-    `cursor`: `delivery` is what it gets now, of which `index` frames were written.
+    `cursor`: `delivery` is what it gets now, of which `index` frames were written. A `reset` that
+    is due comes before anything else; it waits, like all that is not a reply, until the client can
+    take it.
     """
 
-    __slots__ = ("client", "cursor", "delivery", "group", "index", "left", "subscriptions")
+    __slots__ = ("client", "cursor", "delivery", "group", "index", "left", "reset", "subscriptions")
 
     def __init__(self, client: Client, group: "Group", cursor: int) -> None:
         self.client = client
@@ -74,9 +86,16 @@ class Member:
         self.delivery: Delivery | None = None
         self.index = 0
         self.left = False
+        self.reset: str | None = None
+        """Why its document must be forgotten; None when it need not be."""
         self.subscriptions: set[MessageId] = set()
         """The subscriptions of this connection that show this view."""
 
     def start(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.index = 0
+
+    def forget(self, reason: str) -> None:
+        """Give up what it was getting: it must begin again."""
+        self.delivery = None
+        self.reset = reason

@@ -15,7 +15,7 @@ from xoproxy.cache.view import Visibility
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PROXY_POOL, Key, PoolId
 from xoproxy.sessions.codec import client_message
-from xoproxy.sessions.hub import Hub
+from xoproxy.sessions.hub import NO_DOCUMENTS, Hub, ResumePositions
 from xoproxy.sessions.member import Client
 from xoproxy.sessions.messages import (
     Auth,
@@ -27,7 +27,6 @@ from xoproxy.sessions.messages import (
     Ping,
     Pong,
     Result,
-    ResumePoint,
     Subscribe,
     Subscribed,
     Unsubscribe,
@@ -134,7 +133,7 @@ class Session:
         """Show a new pool to the subscriptions that asked for all pools."""
         for id_, subscription in self._subscriptions.items():
             if subscription.follows_pools and pool != PROXY_POOL:
-                views = self._join(id_, subscription.query, [pool], ())
+                views = self._join(id_, subscription.query, [pool])
                 if views:
                     self.client.send(Subscribed(id_, views))
 
@@ -172,17 +171,22 @@ class Session:
             data = {"position": error.position, "hint": error.hint}
             raise RequestRefused(ErrorCode.BAD_QUERY, error.message, data) from error
         pools = self._pools(query)
+        resume = self._hub.resume_positions(message.resume)
         if len(self.client.members) + len(pools) > self._limits.views:
             raise RequestRefused(
                 ErrorCode.LIMIT, f"a connection has at most {self._limits.views} views"
             )
         self._subscriptions[message.id] = _Subscription(query, query.pools is None)
-        views = self._join(message.id, query, pools, message.resume)
+        views = self._join(message.id, query, pools, resume)
         self.client.send(Subscribed(message.id, views))
 
     def _pools(self, query: Query) -> list[PoolId]:
         if query.pools is None:
-            return [pool for pool in self._hub.pools if pool != PROXY_POOL]
+            return [
+                pool
+                for pool in self._hub.pools
+                if pool != PROXY_POOL and self.user.visibility(pool) is not None
+            ]
         for pool in query.pools:
             self._visibility(pool)
         return list(dict.fromkeys(query.pools))
@@ -199,7 +203,7 @@ class Session:
         id_: MessageId,
         query: Query,
         pools: Sequence[PoolId],
-        resume: Sequence[ResumePoint],
+        resume: ResumePositions = NO_DOCUMENTS,
     ) -> list[ViewInfo]:
         return [
             self._hub.join(self.client, id_, query, pool, visibility, resume)
