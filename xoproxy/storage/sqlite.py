@@ -1,6 +1,9 @@
 """All that is SQLite's own: its file, its pragmas, its transactions."""
 
 import os
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,13 @@ from xoproxy.errors import ConfigError
 WRITES = "xoproxy_writes"
 """Execution option of a connection whose next transaction will write."""
 
+_BUSY_S = 5
 _PRAGMAS = (
-    "journal_mode = WAL",  # readers do not wait for the writer, nor it for them
     # An acknowledged change survives a power failure. Writes are rare (an administrator's work), so
     # the fsync that NORMAL would save is not worth the doubt.
     "synchronous = FULL",
     "foreign_keys = ON",  # off by default, per connection
-    "busy_timeout = 5000",  # ms; for a backup or another command that holds the file
+    f"busy_timeout = {_BUSY_S * 1000}",  # ms; for a backup or another command that holds the file
 )
 
 
@@ -36,11 +39,33 @@ def prepare_file(url: URL) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _use_write_ahead_log(path)
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(f"storage: cannot use the database: {error}") from None
     except OSError as error:
         raise ConfigError(
             f"storage: cannot write the database {path}: {error.strerror}; "
             "set storage.directory to a place that this user may write to"
         ) from None
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    """Let readers not wait for the writer, nor it for them; the file remembers.
+
+    Of two processes that start at once on a new file, one fails to switch it with "database is
+    locked", without waiting for the busy timeout: hence our own patience.
+    """
+    give_up_s = time.monotonic() + _BUSY_S
+    with closing(sqlite3.connect(path)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
 
 def configure(engine: AsyncEngine) -> None:

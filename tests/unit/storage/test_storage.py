@@ -184,7 +184,8 @@ async def test_concurrent_writers_all_succeed(place):
         assert len(await storage.pools.list()) == 20
 
 
-async def test_two_first_starts_at_once_agree_on_the_keys(place):
+@pytest.mark.parametrize("_round", range(8))
+async def test_first_starts_at_once_agree_on_the_keys(place, _round):
     async def start():
         async with opened(place) as storage:
             return storage.signing_key
