@@ -90,7 +90,7 @@ async def neighbours(*, quick: bool) -> dict[str, Measured]:
     ):
         await load.open(count)
         clients = _Clients(load, count, count - sleepers)
-        await _run(on, clients, 1.0)  # warm
+        await _batches(on, 0.5 if quick else 1.0)  # warm
         for _ in range(runs):
             calm.append(await _run(on, clients, seconds))
             await load.stall(sleepers)
@@ -202,7 +202,7 @@ async def upstream(*, quick: bool) -> dict[str, Measured]:
 
 async def stall(*, quick: bool) -> dict[str, Measured]:
     """One reply with 10,000 changed objects, real sockets on both sides, ten clients."""
-    hosts, vms, count, runs = (2, 60, 400, 2) if quick else (16, 1000, 10_000, 5)
+    hosts, vms, count, runs = (2, 60, 400, 1) if quick else (16, 1000, 10_000, 5)
     longest = []
     idle = []
     changed = 0

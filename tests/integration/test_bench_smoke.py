@@ -1,0 +1,53 @@
+"""The benchmarks run and write what they promise; no figure is judged here."""
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BYTES = ("bytes_power_state", "bytes_host_memory")
+INGEST = ("ingest_changed_us", "ingest_unchanged_us")
+
+
+async def run_benchmarks(*options: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--quick", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, printed.decode()
+
+
+async def test_the_file_has_the_asked_figures_and_no_others(tmp_path):
+    out = tmp_path / "bench.json"
+    status, printed = await run_benchmarks("--only", *BYTES, *INGEST, "--out", str(out))
+    assert status == 0, printed
+    figures = msgspec.json.decode(out.read_bytes())
+    assert set(figures) == {*BYTES, *INGEST}
+    assert {"value", "unit", "goal"} == set(figures["bytes_power_state"])
+    assert {"value", "unit", "goal", "floor"} == set(figures["ingest_changed_us"])
+    assert all(figure["value"] > 0 for figure in figures.values())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+async def test_frames_reach_real_clients_and_the_floor_is_measured_beside(tmp_path):
+    out = tmp_path / "bench.json"
+    keys = ("fanout_frames_per_s", "fanout_ratio_send2")
+    status, printed = await run_benchmarks("--only", *keys, "--out", str(out))
+    assert status == 0, printed
+    figures = msgspec.json.decode(out.read_bytes())
+    assert set(figures) == set(keys)
+    assert figures["fanout_frames_per_s"]["floor"] > 0
+
+
+async def test_an_unknown_figure_is_refused_by_name():
+    status, printed = await run_benchmarks("--only", "bytes_per_moon")
+    assert status == 2
+    assert "bytes_per_moon" in printed
