@@ -9,9 +9,11 @@ are told to come back; pools are logged out of; storage closes last.
 
 import asyncio
 import errno
+import gc
 import secrets
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Everything, Visibility
-from xoproxy.errors import ConfigError
+from xoproxy.errors import ConfigError, RequestRefused
 from xoproxy.model import PROXY_POOL, Batch, Event, PoolId, Removal, Upsert
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.link import POOL_LINK, LinkStatus
@@ -133,6 +135,8 @@ class PoolEvents:
         """Set at every change of a link; whoever waits for one clears it."""
 
     def loaded(self, store: Store) -> None:
+        # What was made so far stays: the collector need not walk over it again and again.
+        gc.freeze()
         self._hub.loaded(store.pool)
 
     def committed(self, batch: Batch) -> None:
@@ -250,7 +254,9 @@ class Numbers:
         supervisor: Supervisor,
         events: PoolEvents,
         accounts: Accounts,
+        caller: "_Caller",
     ) -> None:
+        self._caller = caller
         self._hub = hub
         self._endpoint = endpoint
         self._supervisor = supervisor
@@ -295,6 +301,9 @@ class Numbers:
             yield Sample("xoproxy_unchanged_total", counts.unchanged, (pool,))
             yield Sample("xoproxy_relists_total", counts.relists, (pool, "class"))
             yield Sample("xoproxy_relists_total", counts.full_lists, (pool, "pool"))
+            yield Sample("xoproxy_mismatches_total", counts.mismatches, (pool,))
+        for outcome, count in self._caller.outcomes.items():
+            yield Sample("xoproxy_calls_total", count, outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,18 +339,16 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         storage = await stack.enter_async_context(
             open_storage(settings.storage.database_url, settings.storage.key_path)
         )
+        passwords = Passwords()
+        stack.callback(passwords.close)
         tokens = Tokens(storage.tokens)
-        accounts = Accounts(storage.accounts, tokens, Passwords())
-        password = settings.admin_password
-        made = await accounts.ensure_administrator(
-            password.get_secret_value() if password else None
-        )
-        yield await stack.enter_async_context(_serving(settings, storage, accounts, tokens, made))
+        accounts = Accounts(storage.accounts, tokens, passwords)
+        yield await stack.enter_async_context(_serving(settings, storage, accounts, tokens))
 
 
 @asynccontextmanager
 async def _serving(
-    settings: Settings, storage: Storage, accounts: Accounts, tokens: Tokens, made: str | None
+    settings: Settings, storage: Storage, accounts: Accounts, tokens: Tokens
 ) -> AsyncIterator[Proxy]:
     limits = settings.limits
     budget = JournalBudget(
@@ -378,7 +385,7 @@ async def _serving(
             group.create_task(Pulse(endpoint, _pulse_times(limits)).run(), name="pulse"),
         ]
         metrics = Metrics()
-        metrics.add_source(Numbers(hub, endpoint, supervisor, events, accounts).samples)
+        metrics.add_source(Numbers(hub, endpoint, supervisor, events, accounts, caller).samples)
         application = web.Application()
         application.on_response_prepare.append(answer_deflate)
         application.router.add_get("/ws", endpoint.handle)
@@ -390,11 +397,18 @@ async def _serving(
                 accounts, tokens, registry, endpoint.revoked, settings.server.trusted_origins
             ),
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=1.0, lingering_time=2.0
+        )
         try:
             await runner.setup()
             site, url = await _listen(runner, settings.server.host, settings.server.port)
             await registry.start()
+            # Last, when nothing can fail any more: a random password is told only once.
+            password = settings.admin_password
+            made = await accounts.ensure_administrator(
+                password.get_secret_value() if password else None
+            )
             yield Proxy(url, registry, made, events)
             await site.stop()
             await endpoint.shut_down(settings.server.shutdown_grace_s)
@@ -442,13 +456,22 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Caller:
-    """Runs clients' calls (fits `ws.endpoint.Caller`)."""
+    """Runs clients' calls and counts how they end (fits `ws.endpoint.Caller`)."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self.outcomes: Counter[tuple[str, str]] = Counter()
 
     async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        result = await self._supervisor.call(pool, method, params)
+        outcome = "failed"
+        try:
+            result = await self._supervisor.call(pool, method, params)
+            outcome = "ok"
+        except RequestRefused as refused:
+            outcome = refused.code.lower()
+            raise
+        finally:
+            self.outcomes[pool, outcome] += 1
         return msgspec.json.decode(result)  # the client may speak MessagePack
 
 

@@ -118,10 +118,10 @@ class StorageSettings(_Group):
 class PoolLinkSettings(_Group):
     """How the proxy talks to each pool."""
 
-    event_timeout_s: Annotated[float, Field(ge=1, le=300)] = 30.0
+    event_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Seconds for which XAPI may hold one `event.from`. Longer saves requests on quiet pools,
     shorter notices a half-open connection earlier."""
-    event_slack_s: Seconds = 10.0
+    event_slack_s: Seconds = 5.0
     """Seconds granted beyond `event_timeout_s` before the poll counts as lost: XAPI answers late
     under load."""
     connect_timeout_s: Seconds = 10.0
