@@ -23,6 +23,8 @@ _BUSY_CHANGES = 18
 """So many writes a batch make a little more than 300 changes a second: some are of one object."""
 _DROP_CHANGES = 30
 """One a second."""
+_LATE_S = 1.0
+"""A batch that has not reached everybody by then has not arrived."""
 _TO_STALL_S = 3.0
 _SLEEPER_BUFFER = 16_384
 """Small enough that a client which stops reading is noticed within a second."""
@@ -56,18 +58,19 @@ async def _run(on: System, clients: _Clients, seconds: float, changes: int = _BA
     count = int(seconds * _BATCHES_PER_S)
     made = await on.pool.ask("batches", count=count, per_s=_BATCHES_PER_S, changes=changes)
     used_s = cpu_s(on.proxy.pid) - used_s
+    await asyncio.sleep(_LATE_S)
     report = await load.report()
+    # A mark without a stamp went in one reply with the next one: it was no batch of its own.
     left = dict(made["stamps"])
     last, last_awake = [], []
     for mark, everybody, at_ns, awake_count, awake_ns in report.marks:
-        if mark not in left:
-            continue  # went with the next one
-        if everybody == clients.count:
+        if mark in left and everybody == clients.count:
             last.append((at_ns - left[mark]) / 1e6)
-        if awake_count == clients.awake:
+        if mark in left and awake_count == clients.awake:
             last_awake.append((awake_ns - left[mark]) / 1e6)
-    if len(last_awake) < count / 2:
-        raise BenchError(f"only {len(last_awake)} of {count} batches left apart and reached all")
+    if len(last_awake) < len(left):
+        # Leaving out the late ones would make the rest look good.
+        raise BenchError(f"{len(left) - len(last_awake)} of {len(left)} batches did not arrive")
     return Run(
         last, last_awake, used_s / report.changes * 1e6, report.changes / clients.count / seconds
     )
