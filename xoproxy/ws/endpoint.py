@@ -107,22 +107,34 @@ class Connection:
         """What waited to be sent when the pulse last saw it change, and when that was."""
         self._ws = ws
         self._calls: set[asyncio.Task[None]] = set()
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self._drained: asyncio.Event | None = None
 
     def open(self, request: web.Request, framing: Framing) -> None:
         notsent_bytes = self.endpoint.limits.notsent_bytes
-        self.outlet = take_over(request, self._pause, self._resume, notsent_bytes)
+        self.outlet = take_over(request, self, notsent_bytes)
         deflate = self._ws.compress == _FULL_WINDOW
         self.client = Client(self.outlet, self.codec, framing, deflate=deflate)
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
         self.client.paused = True
-        self._drained.clear()
 
-    def _resume(self) -> None:
-        self._drained.set()
+    def resume(self) -> None:
         self.endpoint.hub.drained(self.client)
+        if self._drained is not None:
+            self._drained.set()
+
+    def lost(self) -> None:
+        self.endpoint.hub.disconnected(self.client)
+        if self._drained is not None:
+            self._drained.set()
+
+    async def _until_drained(self) -> None:
+        """Wait while the client does not take what we wrote."""
+        while self.client.paused and not self.client.closed:
+            if self._drained is None:  # few connections ever need one
+                self._drained = asyncio.Event()
+            self._drained.clear()
+            await self._drained.wait()
 
     async def run(self, bearer: str | None, remote: str) -> None:
         """Serve the connection from after the upgrade to its end."""
@@ -168,7 +180,7 @@ class Connection:
                     await self._carry_out(session, effect, remote, calls)
                 # A client that asks without taking the answers is not read from meanwhile: the
                 # answers in our buffer stay bounded by what one message can cause.
-                await self._drained.wait()
+                await self._until_drained()
             await self._await_close()
             for task in self._calls:
                 task.cancel()
@@ -272,7 +284,7 @@ class Connection:
                     return data
                 case WSMsgType.PING:
                     self.outlet.write(pong_frame(bytes(message.data)))
-                    await self._drained.wait()
+                    await self._until_drained()
                 case WSMsgType.PONG:
                     pass
                 case WSMsgType.CLOSE:

@@ -15,6 +15,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
@@ -25,15 +26,25 @@ _CLOSE_TIMEOUT_S = 5.0
 _NORMAL = 1000
 
 
-class FlowProtocol(asyncio.Protocol):
-    """Stands between a transport and aiohttp's protocol, and listens to pause and resume."""
+class Flow(Protocol):
+    """Who must know how a client's bytes flow; called synchronously."""
 
-    def __init__(
-        self, inner: asyncio.Protocol, pause: Callable[[], None], resume: Callable[[], None]
-    ) -> None:
+    def pause(self) -> None:
+        """Bytes wait in user space: offer no more."""
+
+    def resume(self) -> None:
+        """They are gone."""
+
+    def lost(self) -> None:
+        """The connection is gone: write no more (uvloop's transports would raise)."""
+
+
+class FlowProtocol(asyncio.Protocol):
+    """Stands between a transport and aiohttp's protocol, and tells how bytes flow."""
+
+    def __init__(self, inner: asyncio.Protocol, flow: Flow) -> None:
         self._inner = inner
-        self._pause = pause
-        self._resume = resume
+        self._flow = flow
 
     def data_received(self, data: bytes) -> None:
         self._inner.data_received(data)
@@ -43,20 +54,22 @@ class FlowProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._inner.pause_writing()
-        self._pause()
+        self._flow.pause()
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
-        self._resume()
+        self._flow.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._flow.lost()
         self._inner.connection_lost(exc)
 
 
 class SocketOutlet:
     """Where one client's frames go (fits `sessions.member.Outlet`).
 
-    `write` is the transport's own: nothing stands between the hub and `send(2)`.
+    `write` is the transport's own: nothing stands between the hub and `send(2)`. It must not be
+    called after the flow was `lost`.
     """
 
     __slots__ = ("_closing", "_transport", "write")
@@ -105,12 +118,7 @@ class SocketOutlet:
         return self._transport.get_write_buffer_size(), queued
 
 
-def take_over(
-    request: web.Request,
-    pause: Callable[[], None],
-    resume: Callable[[], None],
-    notsent_bytes: int,
-) -> SocketOutlet:
+def take_over(request: web.Request, flow: Flow, notsent_bytes: int) -> SocketOutlet:
     """Prepare an upgraded connection's transport for prebuilt frames and flow callbacks."""
     if request.transport is None:
         raise ConnectionResetError("the connection is gone")
@@ -121,5 +129,5 @@ def take_over(
         # so that a client which stops reading is noticed early and gets few stale frames.
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_bytes)
     transport.set_write_buffer_limits(high=0)
-    transport.set_protocol(FlowProtocol(request.protocol, pause, resume))
+    transport.set_protocol(FlowProtocol(request.protocol, flow))
     return SocketOutlet(transport)
