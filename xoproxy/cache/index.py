@@ -6,7 +6,7 @@ in slices, and kept from then on.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from xoproxy.model import Entry, Key, Ref, XapiClass
 
@@ -48,22 +48,36 @@ class ByClass:
 
 
 class References:
-    """Which objects mention which: reference -> the references of those whose records hold it."""
+    """Which objects mention which: reference -> the references of those whose records hold it.
+
+    Most objects are mentioned by one other, so a lone referrer is kept as it is: a set of its own
+    for each would weigh more than all the rest.
+    """
 
     def __init__(self) -> None:
-        self._referrers: dict[Ref, set[Ref]] = {}
+        self._referrers: dict[Ref, Ref | set[Ref]] = {}
 
     def add(self, entry: Entry) -> None:
         for target in references_in(entry.raw):
-            self._referrers.setdefault(target, set()).add(entry.ref)
+            known = self._referrers.setdefault(target, entry.ref)
+            if isinstance(known, set):
+                known.add(entry.ref)
+            elif known != entry.ref:
+                self._referrers[target] = {known, entry.ref}
 
     def remove(self, entry: Entry) -> None:
         for target in references_in(entry.raw):
-            referrers = self._referrers.get(target)
-            if referrers is not None:
-                referrers.discard(entry.ref)
-                if not referrers:
-                    del self._referrers[target]
+            known = self._referrers.get(target)
+            if isinstance(known, set):
+                known.discard(entry.ref)
+                if len(known) == 1:
+                    self._referrers[target] = known.pop()
+            elif known == entry.ref:
+                del self._referrers[target]
 
-    def referrers(self, target: Ref) -> set[Ref]:
-        return self._referrers.get(target, set())
+    def referrers(self, target: Ref) -> Collection[Ref]:
+        """Return the objects whose records mention `target`."""
+        known = self._referrers.get(target)
+        if known is None:
+            return ()
+        return known if isinstance(known, set) else (known,)

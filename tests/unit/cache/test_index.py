@@ -72,11 +72,11 @@ def test_referrers_follow_the_records():
     references.add(disk)
     references.add(nic)
     references.add(nic)
-    assert {disk.ref, nic.ref} == references.referrers(Ref("OpaqueRef:vm"))
+    assert {disk.ref, nic.ref} == set(references.referrers(Ref("OpaqueRef:vm")))
 
     references.remove(disk)
-    assert {nic.ref} == references.referrers(Ref("OpaqueRef:vm"))
+    assert {nic.ref} == set(references.referrers(Ref("OpaqueRef:vm")))
 
     references.remove(nic)
     references.remove(nic)
-    assert set() == references.referrers(Ref("OpaqueRef:vm"))
+    assert set() == set(references.referrers(Ref("OpaqueRef:vm")))
