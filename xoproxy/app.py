@@ -402,8 +402,9 @@ async def _serving(
         )
         try:
             await runner.setup()
-            site, url = await _listen(runner, settings.server.host, settings.server.port)
+            # Pools first: a client that comes back at once must find the pools that it knows.
             await registry.start()
+            site, url = await _listen(runner, settings.server.host, settings.server.port)
             # Last, when nothing can fail any more: a random password is told only once.
             password = settings.admin_password
             made = await accounts.ensure_administrator(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -60,7 +61,7 @@ class Witness:
         for change in batch.changes:
             if change.after is None:
                 gone = self.replica.pop(change.ref)
-                assert msgspec.json.decode(change.before) == msgspec.json.decode(gone)
+                assert msgspec.json.decode(change.before or b"") == msgspec.json.decode(gone)
             elif change.before is None:
                 assert change.ref not in self.replica
                 self.replica[change.ref] = change.after
@@ -162,8 +163,8 @@ class Watched:
         found = []
         for cls in self.store.classes - {"message"}:
             theirs = {ref: database.record(cls, ref) for ref in database.refs(cls)}
-            ours = {e.ref: msgspec.json.decode(e.raw) for e in self.store.entries(cls)}
-            odd = {r for r in {*theirs, *ours} if not same(theirs.get(r), ours.get(r))}
+            here = {str(e.ref): msgspec.json.decode(e.raw) for e in self.store.entries(cls)}
+            odd = {r for r in {*theirs, *here} if not same(theirs.get(r), here.get(r))}
             if odd:
                 found.append(f"{cls}: {len(odd)} differ")
         classes = list(self.store.by_class.classes())
@@ -212,7 +213,7 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def config(simulator: SimulatedPool, **changes: object) -> PoolConfig:
+def config(simulator: SimulatedPool, **changes: Any) -> PoolConfig:
     base = PoolConfig(POOL, "Lab", simulator.url, simulator.user, simulator.password)
     return replace(base, **changes)
 

@@ -19,7 +19,7 @@ class Recorder(asyncio.Protocol):
 
 def recorded():
     told: list[tuple[str, str]] = []
-    return FlowProtocol(Recorder(told, "inner"), Recorder(told, "flow")), told  # type: ignore[arg-type]
+    return FlowProtocol(Recorder(told, "inner"), Recorder(told, "flow")), told
 
 
 def test_a_lost_connection_is_told_to_the_flow_first():
