@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,8 +157,6 @@ class Replica:
         self.answers: dict[Any, dict[str, Any]] = {}
         """The latest `result` or `error` of each id."""
         self.gone: list[tuple[str, str]] = []
-        self.text = ""
-        """The latest payload, for those who search it."""
         self.moved = moved
         self._keys = {} if keys is None else keys
         self._reader = FrameReader(BINARY if binary else TEXT, deflate=deflate)
@@ -189,11 +188,14 @@ class Replica:
     def is_between_frames(self) -> bool:
         return self._reader.is_between_frames
 
+    def payloads(self, data: bytes) -> Iterator[str]:
+        """Decode bytes without handling them, as texts that can be searched."""
+        for payload in self._reader.feed(data):
+            yield canonical(self._decode(payload))
+
     def _decode(self, payload: bytes) -> Any:
         if self.binary:
-            self.text = payload.decode(errors="replace")
             return msgpack.unpackb(payload, strict_map_key=True, object_pairs_hook=_members)
-        self.text = payload.decode()
         return json.loads(payload, object_pairs_hook=_members, parse_constant=_no_constant)
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -251,7 +253,7 @@ class Replica:
             old = next((d for d in self._offered[id_] if d.pool == info["pool"]), None)
             if old is None or not old.complete or old.epoch != info["epoch"]:
                 raise Fault("resumed what was not offered")
-            document.content, document.complete = old.content, True
+            document.content, document.complete = deepcopy(old.content), True
             document.token, document.token_seq = old.token, old.token_seq
             _require(sorted(old.content) == sorted(info["classes"]), "resumed with other classes")
             _require(info["seq"] >= 0, "no position")

@@ -12,7 +12,7 @@ import msgspec
 
 from xoproxy.cache.diff import Operation, Put
 from xoproxy.errors import ErrorCode, ProtocolError, RequestRefused
-from xoproxy.sessions.messages import ClientMessage, ServerMessage
+from xoproxy.sessions.messages import Call, ClientMessage, ServerMessage
 
 _json_decode = msgspec.json.Decoder().decode
 _json_encode = msgspec.json.Encoder().encode
@@ -73,6 +73,25 @@ def client_message(message: dict[str, Any]) -> ClientMessage:
     """
     try:
         checked: ClientMessage = msgspec.convert(message, ClientMessage)
+        if isinstance(checked, Call):
+            _check_plain(checked.params)
     except (msgspec.ValidationError, RecursionError) as error:
         raise RequestRefused(ErrorCode.BAD_MESSAGE, str(error)) from error
     return checked
+
+
+def _check_plain(value: object) -> None:
+    """Refuse what MessagePack can carry and JSON, in which XAPI is called, cannot."""
+    match value:
+        case dict():
+            for key, member in value.items():
+                if not isinstance(key, str):
+                    raise msgspec.ValidationError("Map keys must be text - at `$.params`")
+                _check_plain(member)
+        case list():
+            for member in value:
+                _check_plain(member)
+        case None | str() | int() | float():
+            pass
+        case _:
+            raise msgspec.ValidationError("Binary and extension types - at `$.params`")

@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from xoproxy.cache.diff import Fields, Put, Remove, join, operations
 from xoproxy.cache.journal import Expired
-from xoproxy.cache.state import State
+from xoproxy.cache.state import Merged, State, merge
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import (
     Enter,
@@ -36,7 +36,7 @@ from xoproxy.cache.view import (
     eyes_at,
     look_at_all,
 )
-from xoproxy.model import Cursor, Entry, XapiClass
+from xoproxy.model import Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
@@ -139,6 +139,14 @@ class Group:
     def is_dirty(self) -> bool:
         return self._dirty_since is not None
 
+    def release(self, position: int) -> list[Member]:
+        """Let go of the current members, who stand at `position` and the group no longer does."""
+        members = list(self.current)
+        self.current.clear()
+        for member in members:
+            member.cursor = position
+        return members
+
     def patch_from(self, seq: int) -> Delivery:
         """Return what brings a member from `seq` to `position`; it may still be in the making.
 
@@ -166,6 +174,33 @@ class Group:
             delivery = self._snapshot = Delivery(self.position)
             delivery.work = self._build_snapshot(delivery, eyes)
         return self._snapshot
+
+    def has_changed(self, key: Key, seq: int) -> bool:
+        """Tell whether an object looks different here from what it did at `seq`, or is gone.
+
+        What changed in it outside of this view does not count: nobody here could know of it.
+        """
+        store, view = self.store, self.view
+        found = (store.by_class.get(cls, key) for cls in view.classes)
+        entry = next((e for e in found if e is not None), None)
+        if entry is None:
+            return True
+        for _ in self._index_references():
+            pass
+        eyes = eyes_at(view, store, store.seq)
+        if not eyes.contains(entry):
+            return True
+        if entry.seq <= seq:
+            return False
+        step: dict[Key, Merged] = {}
+        try:
+            merge((c for c in store.journal.since(seq) if c.key == key), step)
+        except Expired:
+            return True
+        merged = step[key]
+        old = eyes.masked(entry.cls, eyes.permitted(entry.cls, merged.before))
+        new = eyes.masked(entry.cls, eyes.permitted(entry.cls, merged.after))
+        return not merged.existed or any(operations("", old, new))
 
     def forget_unused(self) -> None:
         """Drop frames that are cheap to build again; called when some time has passed."""
@@ -254,8 +289,7 @@ class Group:
         if fields is None:
             return encoded
         whole = self.codec.operation(Put("replace", _path(entry), _record(entry, fields)))
-        longer = size > _RECORD_SHARE * len(whole) and size > len(whole)
-        return [whole] if longer else encoded
+        return [whole] if size > _RECORD_SHARE * len(whole) else encoded
 
     def _patch_frames(self, encoded: list[bytes], seq: int, to: int) -> list[Frame]:
         parts: list[list[msgspec.Raw]] = [[]]

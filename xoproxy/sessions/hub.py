@@ -33,6 +33,8 @@ from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 _ANY = XapiClass("*")
 _FRAMES_PER_TURN = 16
 """Frames that one catching-up member may get before the next one has its turn."""
+_ADVANCED_PER_STEP = 8
+"""Groups that read a short piece of history in one step; a long piece has steps of its own."""
 _SERVED_PER_STEP = 8
 _WORK_STEPS_PER_TURN = 4
 
@@ -96,7 +98,7 @@ class Hub:
         self._chunk_bytes = chunk_bytes
         self._slice_clients = slice_clients
         self._next_view = 1
-        self._watching: dict[tuple[PoolId, XapiClass], set[Group]] = {}
+        self._watching: dict[tuple[PoolId, XapiClass], dict[Group, None]] = {}
         self._dirty: dict[Group, None] = {}
         self._works: deque[Delivery] = deque()
         self._waiting: dict[Delivery, dict[Member, None]] = {}
@@ -127,8 +129,8 @@ class Hub:
         """Note a batch: O(classes in it and groups concerned), whatever the number of clients."""
         if not batch.changes:
             return
-        concerned = set(self._watching.get((batch.pool, _ANY), ()))
-        for cls in {change.cls for change in batch.changes}:
+        concerned = dict(self._watching.get((batch.pool, _ANY), ()))
+        for cls in dict.fromkeys(change.cls for change in batch.changes):
             concerned.update(self._watching.get((batch.pool, cls), ()))
         for group in concerned:
             group.touch(batch.from_seq)
@@ -140,6 +142,8 @@ class Hub:
 
     def drained(self, client: Client) -> None:
         """The client's socket took all that we had for it."""
+        if client.closed:
+            return
         client.paused = False
         behind = {m: None for m in client.members.values() if m not in m.group.current}
         if behind:
@@ -147,7 +151,7 @@ class Hub:
             self._wake()
 
     def disconnected(self, client: Client) -> None:
-        client.closed = True
+        client.closed = client.paused = True
         for member in list(client.members.values()):
             self._leave(member)
 
@@ -210,6 +214,7 @@ class Hub:
             members = list(group.current)
             for start in range(0, len(members), self._slice_clients):
                 for member in members[start : start + self._slice_clients]:
+                    member.client.flush()  # which may fill its socket
                     if member in group.current and not member.client.paused:
                         member.client.write(group.bookmark())
                 yield
@@ -234,11 +239,12 @@ class Hub:
         """
         fan_outs: list[_FanOut] = []
         dirty, self._dirty = self._dirty, {}
-        for group in dirty:
+        for number, group in enumerate(dirty, 1):
             yield from self._advance(group, fan_outs)
+            if number % _ADVANCED_PER_STEP == 0:
+                yield
         gathered: dict[Client, None] = {}
-        for fan_out in fan_outs:
-            yield from self._fan_out(fan_out, gathered)
+        yield from self._fan_out(fan_outs, gathered)
         yield from self._write_gathered(list(gathered))
         yield from self._catch_up()
 
@@ -254,40 +260,53 @@ class Hub:
         if group.is_dirty and group.members:
             self._dirty[group] = None
         if group.position != cursor and group.current:
-            members = list(group.current)
-            group.current.clear()
-            for member in members:
-                member.cursor = cursor
-            fan_outs.append(_FanOut(group, group.patch_from(cursor), members))
+            delivery = group.patch_from(cursor)
+            fan_outs.append(_FanOut(group, delivery, group.release(cursor)))
 
-    def _fan_out(self, fan_out: _FanOut, gathered: dict[Client, None]) -> Iterator[None]:
-        """Write one frame (or a patch's parts) to all who wait for it; the hottest loop we have."""
-        group, delivery = fan_out.group, fan_out.delivery
-        single = len(delivery.frames) == 1
-        frame = delivery.frames[0]
-        current, size = group.current, self._slice_clients
-        for start in range(0, len(fan_out.members), size):
-            for member in fan_out.members[start : start + size]:
-                client = member.client
-                if member.left or member.reset is not None or client.closed:
-                    continue
-                if client.paused or not single:
-                    self._park(member)
-                    continue
-                data = frame.wire(deflate=client.deflate)
-                if len(client.members) > 1:
-                    client.outbox.append(data)
-                    gathered[client] = None
-                else:
-                    client.outlet.write(data)
-                current[member] = None
-            yield
-        if single:
-            self.counters.frames += len(fan_out.members)
-            self.counters.bytes += len(frame.payload) * len(fan_out.members)
+    def _fan_out(self, fan_outs: list[_FanOut], gathered: dict[Client, None]) -> Iterator[None]:
+        """Write each frame (or a patch's parts) to all who wait for it."""
+        room = self._slice_clients
+        for fan_out in fan_outs:
+            start = 0
+            while start < len(fan_out.members):
+                members = fan_out.members[start : start + room]
+                self._write_to(members, fan_out, gathered)
+                start += len(members)
+                room -= len(members)
+                if not room:
+                    yield
+                    room = self._slice_clients
+
+    def _write_to(
+        self, members: list[Member], fan_out: _FanOut, gathered: dict[Client, None]
+    ) -> None:
+        """Write one frame to some of its members; the hottest loop we have."""
+        current, frames = fan_out.group.current, fan_out.delivery.frames
+        single = len(frames) == 1
+        frame = frames[0]
+        written = 0
+        for member in members:
+            client = member.client
+            if member.left or member.reset is not None or client.closed:
+                continue
+            if client.paused or not single:
+                self._park(member)
+                continue
+            data = frame.wire(deflate=client.deflate)
+            if len(client.members) > 1:
+                client.outbox.append(data)
+                gathered[client] = None
+            else:
+                client.outlet.write(data)
+            current[member] = None
+            written += 1
+        self.counters.frames += written
+        self.counters.bytes += len(frame.payload) * written
 
     def _park(self, member: Member) -> None:
         """Leave a member at its cursor; it goes on when its socket has drained."""
+        if member.away or member.client.closed:
+            return
         if member.client.paused:
             self.counters.parked += 1
         else:
@@ -332,7 +351,7 @@ class Hub:
         """Write to one member that is behind, until it is current or its socket is full."""
         client, group = member.client, member.group
         for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or client.closed or member in group.current:
+            if member.left or client.paused or member in group.current:
                 return
             delivery = member.delivery
             if member.reset is not None:
@@ -345,12 +364,13 @@ class Hub:
             elif member.index < len(delivery.frames):
                 frame = delivery.frames[member.index]
                 member.index += 1
+                if delivery.complete and member.index == len(delivery.frames):
+                    # Now, not at its next turn: that may be long after, if this fills its socket.
+                    member.cursor = delivery.to
+                    member.delivery = None
                 client.write(frame)
                 self.counters.frames += 1
                 self.counters.bytes += len(frame.payload)
-            elif delivery.complete:
-                member.cursor = delivery.to
-                member.delivery = None
             elif delivery.lost:
                 member.forget("journal_expired")
             else:
@@ -375,6 +395,7 @@ class Hub:
         group = member.group
         snapshot = self._snapshot(group)
         member.reset = None
+        member.away = False
         member.cursor = group.position
         member.client.write(group.reset_frame(reason))
         member.start(snapshot)
@@ -415,7 +436,7 @@ class Hub:
             self._next_view += 1
             self.groups[key] = group
             for cls in self._classes_watched(view):
-                self._watching.setdefault((store.pool, cls), set()).add(group)
+                self._watching.setdefault((store.pool, cls), {})[group] = None
         return group
 
     @staticmethod
@@ -433,13 +454,16 @@ class Hub:
             return None
         if not group.store.journal.reaches(cursor.seq):
             return None
-        if cursor.seq > group.scanned:
-            # The token is newer than what this group has read so far: it shall move at least as
-            # far, so that the client is not ahead of everybody else.
-            group.must_reach = max(group.must_reach, cursor.seq)
-            self._dirty[group] = None
+        if cursor.seq <= group.position:
             return cursor.seq
-        return min(group.position, cursor.seq)
+        if cursor.seq == group.scanned:  # where this view looks as it does at its position
+            return group.position
+        # Another group was there before this one, or stopped where this one did not: what it saw
+        # there may have come and gone since. This one shall move at least as far, so that the
+        # client is not ahead of everybody else.
+        group.must_reach = max(group.must_reach, cursor.seq)
+        self._dirty[group] = None
+        return cursor.seq
 
     def _snapshot(self, group: Group) -> Delivery:
         try:
@@ -453,9 +477,9 @@ class Hub:
 
         They are told when they are served, so that a client which takes nothing gets nothing.
         """
+        group.release(group.position)
         group.restart()
         self._dirty.pop(group, None)
-        group.current.clear()
         for member in group.members:
             member.forget(reason)
             self._ready[member] = None
@@ -467,7 +491,7 @@ class Hub:
         self._wake()
 
     def _leave(self, member: Member) -> None:
-        member.left = True
+        member.left = member.away = True
         group = member.group
         group.members.discard(member)
         group.current.pop(member, None)
@@ -475,7 +499,7 @@ class Hub:
         if not group.members:
             del self.groups[self._key(group)]
             for cls in self._classes_watched(group.view):
-                self._watching[group.store.pool, cls].discard(group)
+                del self._watching[group.store.pool, cls][group]
             self._dirty.pop(group, None)
 
     @staticmethod

@@ -27,13 +27,25 @@ class Client:
     """A connection as the hub sees it.
 
     `paused` is true while bytes wait in our own buffer: nothing more is offered to this client
-    until they are gone, except short replies to its own requests.
+    until they are gone, except short replies to its own requests. One that is `closed` is paused
+    for ever. `put` is the outlet's own `write`, for the hottest loop.
     """
 
-    __slots__ = ("closed", "codec", "deflate", "framing", "members", "outbox", "outlet", "paused")
+    __slots__ = (
+        "closed",
+        "codec",
+        "deflate",
+        "framing",
+        "members",
+        "outbox",
+        "outlet",
+        "paused",
+        "put",
+    )
 
     def __init__(self, outlet: Outlet, codec: Codec, framing: "Framing", *, deflate: bool) -> None:
         self.outlet = outlet
+        self.put = outlet.write
         self.codec = codec
         self.framing = framing
         self.deflate = deflate
@@ -64,7 +76,7 @@ class Client:
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
-            self.closed = True
+            self.closed = self.paused = True
             self.outlet.close(code, reason)
 
 
@@ -77,7 +89,17 @@ class Member:
     take it.
     """
 
-    __slots__ = ("client", "cursor", "delivery", "group", "index", "left", "reset", "subscriptions")
+    __slots__ = (
+        "away",
+        "client",
+        "cursor",
+        "delivery",
+        "group",
+        "index",
+        "left",
+        "reset",
+        "subscriptions",
+    )
 
     def __init__(self, client: Client, group: "Group", cursor: int) -> None:
         self.client = client
@@ -86,6 +108,8 @@ class Member:
         self.delivery: Delivery | None = None
         self.index = 0
         self.left = False
+        self.away = False
+        """Whether it left or must begin again: then it gets no patch."""
         self.reset: str | None = None
         """Why its document must be forgotten; None when it need not be."""
         self.subscriptions: set[MessageId] = set()
@@ -99,3 +123,4 @@ class Member:
         """Give up what it was getting: it must begin again."""
         self.delivery = None
         self.reset = reason
+        self.away = True

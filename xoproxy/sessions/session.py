@@ -240,11 +240,7 @@ class Session:
         member = self.client.members.get(expectation.view)
         if member is None:
             raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no view {expectation.view}")
-        by_class = member.group.store.by_class
-        key = Key(expectation.key)
-        found = (by_class.get(cls, key) for cls in member.group.view.classes)
-        entry = next((e for e in found if e is not None), None)
-        if entry is None or entry.seq > expectation.seq:
+        if member.group.has_changed(Key(expectation.key), expectation.seq):
             raise RequestRefused(
                 ErrorCode.CONFLICT, f"object {expectation.key!r} has changed since it was shown"
             )

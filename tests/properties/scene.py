@@ -1,0 +1,458 @@
+"""A hub with two pools and clients of all kinds, and what must be true of them at any moment.
+
+Bytes leave through an outlet that behaves like a transport, and reach a replica that shares nothing
+with the product (replica.py). What it holds is compared, at every position it is told, with what
+plain Python says of the pool as it was then (world.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tests.properties import world
+from tests.properties.replica import Document, Fault, Replica, canonical
+from xoproxy.cache import view
+from xoproxy.cache.journal import JournalBudget
+from xoproxy.cache.store import Store
+from xoproxy.cache.view import Visibility
+from xoproxy.model import PoolId, XapiClass
+from xoproxy.sessions import group, hub
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.hub import Hub
+from xoproxy.sessions.member import Client
+from xoproxy.sessions.messages import Limits
+from xoproxy.sessions.session import Session
+from xoproxy.sessions.tokens import TokenSigner
+from xoproxy.ws.frames import SharedFraming
+
+POOLS = ("p", "q")
+MANY = 5_000
+"""More steps than any flush here can need."""
+
+_DONE = object()
+SLICES: dict[ModuleType, list[str]] = {
+    group: ["_SLICE", "_PATCHES_KEPT"],
+    view: ["_SLICE"],
+    hub: ["_ADVANCED_PER_STEP", "_SERVED_PER_STEP", "_WORK_STEPS_PER_TURN", "_FRAMES_PER_TURN"],
+}
+
+
+def cut_slices(size: int) -> None:
+    """Have long work stop as often as if there were thousands of objects and clients."""
+    for module, names in SLICES.items():
+        for name in names:
+            setattr(module, name, size)
+
+
+class Outlet:
+    """A transport with a buffer: takes everything, and says so when more waits than it likes.
+
+    Args:
+        room: how many bytes may wait; None for a client that takes all at once.
+    """
+
+    def __init__(self, room: int | None) -> None:
+        self.client: Client
+        self.room = room
+        self.waiting: list[bytes] = []
+        self.closed = False
+        self.may_write_anyway = False
+        """Set while replies to the client's own requests, or a view's end, are due."""
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        assert data
+        assert not self.closed
+        assert self.may_write_anyway or not self.client.paused, "written to a client that is full"
+        self.waiting.append(data)
+        if self.room is not None and sum(map(len, self.waiting)) > self.room:
+            self.client.paused = True
+
+    def close(self, code: int, reason: str) -> None:
+        del code, reason
+        self.closed = True
+
+
+@dataclass
+class User:
+    rights: Visibility
+    hidden_pools: frozenset[str] = frozenset()
+    name: str = "somebody"
+    role: str = "tester"
+    may_call: bool = True
+
+    def visibility(self, pool: PoolId) -> Visibility | None:
+        return None if pool in self.hidden_pools else self.rights
+
+
+@dataclass(eq=False)
+class Pool:
+    model: world.Model
+    store: Store
+    is_there: bool = True
+
+
+@dataclass(eq=False, repr=False)
+class Peer:
+    """One client: our end of it and the other."""
+
+    session: Session
+    outlet: Outlet
+    replica: Replica
+    rights: Visibility
+    number: int
+    asked: dict[int, world.Question] = field(default_factory=dict)
+    checked: int = 0
+    """How many of the writes that wait were searched for what must not be in them."""
+
+    def __repr__(self) -> str:
+        return f"peer {self.number}"
+
+    @property
+    def client(self) -> Client:
+        return self.outlet.client
+
+    def request(self, **message: Any) -> None:
+        """Send a message; whatever is written meanwhile is an answer to it."""
+        self.outlet.may_write_anyway = True
+        effect = self.session.receive(message)
+        self.outlet.may_write_anyway = False
+        assert effect is None
+
+    def read(self) -> None:
+        """Take all that waits, as a client with a quick socket does."""
+        waiting, self.outlet.waiting = self.outlet.waiting, []
+        self.checked = 0
+        for data in waiting:
+            self.replica.receive(data)
+        assert self.replica.is_between_frames
+
+
+@dataclass(eq=False)
+class Absent:
+    """What a client that is gone remembers of one subscription."""
+
+    question: world.Question
+    rights: Visibility
+    documents: list[Document]
+
+
+class Scene:
+    """All of it.
+
+    Args:
+        journal_bytes: bound of one pool's history; half of the bound of both.
+        frame_bytes, chunk_bytes, slice_clients: see `Hub`.
+        slice_size: how many objects, frames or clients are one slice of anything.
+        threshold_bytes: payloads shorter than this are not deflated.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal_bytes: int,
+        frame_bytes: int,
+        chunk_bytes: int,
+        slice_clients: int,
+        slice_size: int,
+        threshold_bytes: int,
+    ) -> None:
+        cut_slices(slice_size)
+        self.budget = JournalBudget(2 * journal_bytes, journal_bytes, age_s=1e9)
+        self.framing = SharedFraming(threshold_bytes=threshold_bytes)
+        self.hub = Hub(
+            self.framing,
+            TokenSigner(b"k" * 32),
+            self._wake,
+            frame_bytes=frame_bytes,
+            chunk_bytes=chunk_bytes,
+            slice_clients=slice_clients,
+        )
+        self.pools: dict[str, Pool] = {}
+        self.peers: list[Peer] = []
+        self.absent: list[Absent] = []
+        self.patch_count = 0
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._seen_ever: dict[Visibility, set[str]] = {rights: set() for rights in world.RIGHTS}
+        self._flushing: Iterator[None] | None = None
+        self._marking: Iterator[None] | None = None
+        self._woken = False
+        self._epoch_count = self._peer_count = self._request_count = 0
+        self._entries: list[tuple[Any, str]] = []
+        for pool in POOLS:
+            self._add_pool(pool)
+
+    def _wake(self) -> None:
+        self._woken = True
+
+    # --- pools ---
+
+    def _add_pool(self, name: str) -> None:
+        self._epoch_count += 1
+        store = Store(PoolId(name), f"epoch{self._epoch_count}", self.budget)
+        self.pools[name] = Pool(world.Model(), store)
+        self.hub.add_pool(store)
+
+    def commit(self, name: str, batch: Any, relisted: Sequence[str] = ()) -> None:
+        """Have a pool change, and say so by events or by a list of some classes."""
+        pool = self.pools[name]
+        store = pool.store
+        if not pool.is_there:
+            return
+        if relisted:
+            # what the list does not cover must not have gone unheard
+            batch = [e for e in batch if e[0] != "remove" or world.OBJECTS[e[1]] in relisted]
+            pool.model.apply(batch)
+            listing = pool.model.listing(set(world.CLASSES))
+            prepared = store.prepare_relist(sorted(map(XapiClass, relisted)), listing)
+        else:
+            prepared = store.prepare(pool.model.apply(batch))
+        while prepared.step(3):
+            pass
+        store.classes = world.CLASSES
+        was_loaded = store.loaded
+        committed = store.commit(prepared, store.seq)
+        pool.model.committed(store.seq)
+        self._note(pool, committed.changes)
+        if was_loaded:
+            self.hub.committed(committed)
+        else:
+            self.hub.loaded(store.pool)
+        self.check()
+
+    def _note(self, pool: Pool, changes: Any) -> None:
+        for rights, seen in self._seen_ever.items():
+            for reference in pool.model.now:
+                record = world.permitted(pool.model.now, rights, reference)
+                if record is not None:
+                    seen.update(world.traces(reference + canonical(record)))
+        for change in changes:
+            entry = pool.store.get(change.ref)
+            if entry is not None:
+                self._entries.append((entry, repr(entry)))
+
+    def toggle_a_pool(self) -> None:
+        """Take the second pool away, or add it anew, in another epoch."""
+        pool = self.pools["q"]
+        for peer in self.peers:
+            peer.outlet.may_write_anyway = True
+        if pool.is_there:
+            pool.is_there = False
+            self.hub.remove_pool(PoolId("q"))
+            self.budget.release(pool.store.journal)
+        else:
+            self._add_pool("q")
+            for peer in self.peers:
+                peer.session.pool_added(PoolId("q"))
+        for peer in self.peers:
+            peer.outlet.may_write_anyway = False
+        self.check()
+
+    # --- clients ---
+
+    def connect(self, *, binary: bool, deflate: bool, rights: Visibility, room: int | None) -> Peer:
+        self._peer_count += 1
+        codec = Codec.MSGPACK if binary else Codec.JSON
+        outlet = Outlet(room)
+        outlet.client = Client(outlet, codec, self.framing, deflate=deflate)
+        user = User(rights, frozenset({"q"}) if rights == world.RIGHTS[2] else frozenset())
+        session = Session("s", self.hub, outlet.client, user, Limits(), "server/0")
+        replica = Replica(binary=binary, deflate=deflate, keys=self._keys)
+        peer = Peer(session, outlet, replica, rights, self._peer_count)
+        replica.moved = lambda document: self._check_document(peer, document)
+        outlet.may_write_anyway = True
+        session.welcome()
+        outlet.may_write_anyway = False
+        self.peers.append(peer)
+        return peer
+
+    def subscribe(
+        self,
+        peer: Peer,
+        question: world.Question,
+        pools: list[str] | None = None,
+        documents: Sequence[Document] = (),
+        points: list[Any] | None = None,
+    ) -> None:
+        """Ask, with resume points of documents or with those given."""
+        self._request_count += 1
+        id_ = self._request_count
+        if points is None:
+            points = [p for d in documents if (p := d.resume_point) is not None]
+        peer.asked[id_] = question
+        peer.replica.will_subscribe(id_, question, list(documents))
+        peer.request(type="subscribe", id=id_, query=question.query(pools), resume=points)
+        self.check()
+
+    def unsubscribe(self, peer: Peer, id_: int) -> None:
+        del peer.asked[id_]
+        peer.replica.will_unsubscribe(id_)
+        peer.request(type="unsubscribe", id=id_)
+        self.check()
+
+    def pace(self, peer: Peer, room: int | None, *, takes: bool) -> None:
+        """A client takes what waits, or stops reading; from then on it is slow, or quick."""
+        if takes:
+            peer.read()
+            peer.outlet.room = room
+            if peer.client.paused:
+                self.hub.drained(peer.client)
+        elif not peer.client.paused:
+            peer.outlet.room = room
+        self.check()
+
+    def drop(self, peer: Peer, share: float | None) -> list[Absent]:
+        """Cut a connection.
+
+        Args:
+            peer: whose.
+            share: how much of what was written arrives, up to the middle of a frame; None when it
+                is closed in an orderly way, with bookmarks.
+        """
+        if share is None:
+            peer.outlet.may_write_anyway = True
+            self.hub.bookmark(peer.client)
+        waiting = b"".join(peer.outlet.waiting)
+        arrived = len(waiting) if share is None else round(len(waiting) * share)
+        peer.replica.receive(waiting[:arrived])
+        peer.client.close(1000, "")
+        self.hub.disconnected(peer.client)
+        self.peers.remove(peer)
+        self.check()
+        return [
+            Absent(
+                question,
+                peer.rights,
+                [d for d in peer.replica.documents.values() if id_ in d.subscriptions],
+            )
+            for id_, question in peer.asked.items()
+        ]
+
+    def hand_in_foreign_tokens(
+        self, peer: Peer, question: world.Question, absent: Absent, forged: str
+    ) -> None:
+        """Tokens of other queries or rights, or forged ones, are ignored: a snapshot comes."""
+        points = [d.resume_point for d in absent.documents if d.resume_point is not None]
+        if (question, peer.rights) == (absent.question, absent.rights):
+            points = [{"token": point["token"][:-2] + forged, "seq": 0} for point in points]
+        self.subscribe(peer, question, points=points)
+        peer.read()
+        for message in peer.replica.messages:
+            if message["type"] == "subscribed" and message["id"] == self._request_count:
+                assert {info["mode"] for info in message["views"]} <= {"snapshot", "same"}
+
+    # --- the driver ---
+
+    def flush(self, steps: int) -> None:
+        for _ in range(steps):
+            if self._flushing is None:
+                if not self.hub.has_work:
+                    self._woken = False
+                    break
+                self._flushing = self.hub.flush()
+            if next(self._flushing, _DONE) is _DONE:
+                self._flushing = None
+        self.check()
+        if steps == MANY:
+            assert self._flushing is None
+            assert not self.hub.has_work
+            self.check_the_quiet()
+
+    def mark(self, steps: int) -> None:
+        """Send some of the bookmarks that are due."""
+        for _ in range(steps):
+            if self._marking is None:
+                self._marking = self.hub.bookmarks()
+            if next(self._marking, _DONE) is _DONE:
+                self._marking = None
+                break
+        self.check()
+
+    def end(self) -> None:
+        """Let everybody catch up, compare, and see that nothing is left when they are gone."""
+        for _ in range(MANY):
+            self.flush(MANY)
+            full = [p for p in self.peers if p.client.paused]
+            for peer in full:
+                self.pace(peer, None, takes=True)
+            if not full and not self.hub.has_work:
+                break
+        self.flush(MANY)
+        for peer in self.peers:
+            self.hub.disconnected(peer.client)
+        self.peers.clear()
+        self.flush(MANY)
+        assert not self.hub.groups
+        assert not self.hub._waiting
+        assert not any(self.hub._watching.values())
+        assert all(repr(entry) == text for entry, text in self._entries), "an entry was mutated"
+
+    # --- what must be true ---
+
+    def check(self) -> None:
+        """Check what holds at any moment."""
+        for peer in self.peers:
+            self._search_what_was_written(peer)
+            if peer.outlet.room is None and not peer.client.paused:
+                peer.read()
+            assert len(peer.client.members) <= len(POOLS) * len(peer.asked)
+            if self._flushing is None:
+                assert not peer.client.outbox
+        if self._flushing is None and self.hub.has_work:
+            assert self._woken, "nobody was told that there is work"
+
+    def _search_what_was_written(self, peer: Peer) -> None:
+        """Nothing that could never be seen under these rights is in the bytes."""
+        if peer.rights != world.EVERYTHING:
+            probe = Replica(binary=peer.replica.binary, deflate=peer.client.deflate)
+            for data in peer.outlet.waiting[peer.checked :]:
+                for payload in probe.payloads(data):
+                    leaked = world.traces(payload) - self._seen_ever[peer.rights]
+                    if leaked:
+                        raise Fault(f"{peer} was told of {leaked}")
+        peer.checked = len(peer.outlet.waiting)
+
+    def _check_document(self, peer: Peer, document: Document) -> None:
+        """A document stands at a position: it is the projection of the pool as it was there."""
+        self.patch_count += 1
+        pool = self.pools[document.pool]
+        if document.epoch != pool.store.epoch:
+            return  # what still arrives of a pool that was taken away and added anew
+        past = pool.model.past.get(document.position)
+        if past is None:
+            raise Fault(f"{document.position} is not the end of a batch")
+        if not pool.store.loaded:
+            past = {}
+        question: world.Question = document.query
+        shown = question.project(past, peer.rights)
+        # Of a pool that had not answered yet, `*` gives every class that there is.
+        assert shown.keys() <= set(document.classes)
+        expected = {cls: shown.get(cls, {}) for cls in document.classes}
+        held = document.by_ref()
+        if canonical(expected) != canonical(held):
+            raise Fault(f"{question} at {document.position}:\n{expected}\nbut {peer} holds\n{held}")
+
+    def check_the_quiet(self) -> None:
+        """All was flushed: whoever is not full holds the present, and nothing else."""
+        for peer in self.peers:
+            if peer.client.paused:
+                continue
+            peer.read()
+            assert set(peer.replica.documents) == set(peer.client.members)
+            for number, document in peer.replica.documents.items():
+                member = peer.client.members[number]
+                assert document.subscriptions == member.subscriptions <= set(peer.asked)
+                assert document.complete
+                assert document.parts is None
+                assert document.position == member.group.position
+                self._check_present(peer, document)
+
+    def _check_present(self, peer: Peer, document: Document) -> None:
+        pool = self.pools[document.pool]
+        now = pool.model.now if pool.store.loaded else {}
+        expected = document.query.project(now, peer.rights)
+        held = document.by_ref()
+        assert canonical({c: o for c, o in expected.items() if o}) == canonical(
+            {c: o for c, o in held.items() if o}
+        )
