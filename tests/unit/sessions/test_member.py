@@ -1,0 +1,88 @@
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.frame import Delivery, Frame
+from xoproxy.sessions.group import Group
+from xoproxy.sessions.member import Client, Member
+from xoproxy.sessions.messages import Pong
+
+
+class Framing:
+    """Counts what it builds."""
+
+    def __init__(self):
+        self.built = []
+
+    def plain(self, payload, *, binary):
+        self.built.append(("plain", binary))
+        return b"p" + payload
+
+    def deflated(self, payload, *, binary):
+        self.built.append(("deflated", binary))
+        return b"d" + payload
+
+
+class Outlet:
+    def __init__(self):
+        self.writes = []
+        self.closed = []
+
+    def write(self, data):
+        self.writes.append(data)
+
+    def close(self, code, reason):
+        self.closed.append((code, reason))
+
+
+def client(*, deflate=False):
+    return Client(Outlet(), Codec.JSON, Framing(), deflate=deflate)
+
+
+def test_a_frame_builds_each_form_once_and_only_when_asked():
+    framing = Framing()
+    frame = Frame(b"x", binary=True, framing=framing)
+    assert framing.built == []
+    assert frame.wire(deflate=True) is frame.wire(deflate=True)
+    assert frame.wire(deflate=False) is frame.wire(deflate=False)
+    assert framing.built == [("deflated", True), ("plain", True)]
+
+
+def test_a_message_is_written_in_the_form_that_was_negotiated():
+    one = client(deflate=True)
+    one.send(Pong(1))
+    assert one.outlet.writes == [b'd{"type":"pong","id":1}']
+
+
+def test_what_was_gathered_goes_first():
+    one = client()
+    one.outbox += [b"1", b"2"]
+    one.send(Pong())
+    one.flush()
+    assert one.outlet.writes == [b"12", b'p{"type":"pong"}']
+
+
+def test_nothing_is_written_after_the_close_and_it_is_said_once():
+    one = client()
+    one.outbox.append(b"1")
+    one.close(4301, "restarting")
+    one.close(4305, "revoked")
+    one.send(Pong())
+    one.flush()
+    assert one.outlet.writes == []
+    assert one.outbox == []
+    assert one.outlet.closed == [(4301, "restarting")]
+
+
+def test_to_forget_is_to_give_up_what_was_on_its_way():
+    member = Member(client(), Group.__new__(Group), 3)
+    member.start(Delivery(5))
+    member.index = 2
+    member.forget("loaded")
+    assert (member.delivery, member.reset) == (None, "loaded")
+    member.start(Delivery(7))
+    assert member.index == 0
+
+
+def test_a_delivery_is_complete_when_no_work_is_left():
+    delivery = Delivery(5)
+    assert delivery.complete
+    delivery.work = iter(())
+    assert not delivery.complete
