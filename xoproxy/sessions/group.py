@@ -126,12 +126,15 @@ class Group:
         except Expired:
             if life == self._life:
                 raise
+        frames: list[Frame] = []
+        moves = encoded or self.position < self.must_reach <= target
+        if moves:
+            yield from self._pack(encoded, self.position, target, frames)
         if life != self._life:
             return  # restarted meanwhile
         self._dirty_since = None if self.store.seq == target else target
-        if encoded or self.position < self.must_reach <= target:
-            delivery = Delivery(target, self._patch_frames(encoded, self.position, target))
-            self._patches = {self.position: delivery}
+        if moves:
+            self._patches = {self.position: Delivery(target, frames)}
             self._snapshot = None
             self.position = target
 
@@ -243,7 +246,9 @@ class Group:
     ) -> Iterator[None]:
         encoded: list[bytes] = []
         yield from self._encode_between(before, after, encoded)
-        delivery.frames.extend(self._patch_frames(encoded, seq, delivery.to))
+        frames: list[Frame] = []
+        yield from self._pack(encoded, seq, delivery.to, frames)
+        delivery.frames.extend(frames)
         delivery.work = None
 
     def _encode_between(self, before: Eyes, after: Eyes, encoded: list[bytes]) -> Iterator[None]:
@@ -291,7 +296,8 @@ class Group:
         whole = self.codec.operation(Put("replace", _path(entry), _record(entry, fields)))
         return [whole] if size > _RECORD_SHARE * len(whole) else encoded
 
-    def _patch_frames(self, encoded: list[bytes], seq: int, to: int) -> list[Frame]:
+    def _pack(self, encoded: list[bytes], seq: int, to: int, frames: list[Frame]) -> Iterator[None]:
+        """Put operations into as many frames as their size asks for, one a step."""
         parts: list[list[msgspec.Raw]] = [[]]
         room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
         for operation in encoded:
@@ -302,10 +308,11 @@ class Group:
             parts[-1].append(msgspec.Raw(operation))
             room -= size
         last = len(parts) - 1
-        return [
-            self.frame(Patch(self.number, seq, to, part, more=True if number < last else UNSET))
-            for number, part in enumerate(parts)
-        ]
+        for number, part in enumerate(parts):
+            if number:
+                yield
+            more = True if number < last else UNSET
+            frames.append(self.frame(Patch(self.number, seq, to, part, more=more)))
 
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
         yield from self._index_references(eyes.state)

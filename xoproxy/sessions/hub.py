@@ -31,8 +31,8 @@ from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 
 _ANY = XapiClass("*")
-_FRAMES_PER_TURN = 16
-"""Frames that one catching-up member may get before the next one has its turn."""
+_FRAMES_PER_TURN = 4
+"""Frames that one member gets before the next one has its turn; each may have to be deflated."""
 _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
 _SERVED_PER_STEP = 8
@@ -284,20 +284,19 @@ class Hub:
         current, frames = fan_out.group.current, fan_out.delivery.frames
         single = len(frames) == 1
         frame = frames[0]
+        plain = frame.wire(deflate=False)
         written = 0
         for member in members:
             client = member.client
-            if member.left or member.reset is not None or client.closed:
-                continue
-            if client.paused or not single:
+            if client.paused or member.away or not single:
                 self._park(member)
                 continue
-            data = frame.wire(deflate=client.deflate)
+            data = frame.wire(deflate=True) if client.deflate else plain
             if len(client.members) > 1:
                 client.outbox.append(data)
                 gathered[client] = None
             else:
-                client.outlet.write(data)
+                client.put(data)
             current[member] = None
             written += 1
         self.counters.frames += written

@@ -65,7 +65,6 @@ class Pulse:
         times = self._times
         if connection.pinged_at_s is not None:
             if now - connection.pinged_at_s > times.pong_timeout_s:
-                connection.client.closed = True
                 connection.outlet.abort()
         elif now >= connection.ping_due_s:
             if connection.ping_due_s:
