@@ -6,12 +6,13 @@ in slices, and kept from then on.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from xoproxy.model import Entry, Key, Ref, XapiClass
 
 _REFERENCE = re.compile(rb"OpaqueRef:[0-9A-Za-z-]+")
 _NULL = b"OpaqueRef:NULL"
+_FEW = 8
 
 
 def references_in(raw: bytes) -> set[Ref]:
@@ -50,34 +51,40 @@ class ByClass:
 class References:
     """Which objects mention which: reference -> the references of those whose records hold it.
 
-    Most objects are mentioned by one other, so a lone referrer is kept as it is: a set of its own
-    for each would weigh more than all the rest.
+    Most objects are mentioned by one or two others, so referrers are a tuple until they are many: a
+    set of its own for each would weigh more than all the rest.
+
+    Args:
+        known: returns the reference of a held object as the entry has it, or its argument: then
+            the text is not kept twice.
     """
 
-    def __init__(self) -> None:
-        self._referrers: dict[Ref, Ref | set[Ref]] = {}
+    def __init__(self, known: Callable[[Ref], Ref] = lambda ref: ref) -> None:
+        self._known = known
+        self._referrers: dict[Ref, tuple[Ref, ...] | set[Ref]] = {}
 
     def add(self, entry: Entry) -> None:
+        ref, referrers = entry.ref, self._referrers
         for target in references_in(entry.raw):
-            known = self._referrers.setdefault(target, entry.ref)
-            if isinstance(known, set):
-                known.add(entry.ref)
-            elif known != entry.ref:
-                self._referrers[target] = {known, entry.ref}
+            found = referrers.get(target)
+            if found is None:
+                referrers[self._known(target)] = (ref,)
+            elif isinstance(found, set):
+                found.add(ref)
+            elif ref not in found:
+                more = (*found, ref)
+                referrers[target] = more if len(more) <= _FEW else set(more)
 
     def remove(self, entry: Entry) -> None:
         for target in references_in(entry.raw):
-            known = self._referrers.get(target)
-            if isinstance(known, set):
-                known.discard(entry.ref)
-                if len(known) == 1:
-                    self._referrers[target] = known.pop()
-            elif known == entry.ref:
-                del self._referrers[target]
+            found = self._referrers.get(target)
+            if isinstance(found, set):
+                found.discard(entry.ref)
+            elif found is not None:
+                self._referrers[target] = found = tuple(r for r in found if r != entry.ref)
+            if not found:
+                self._referrers.pop(target, None)
 
     def referrers(self, target: Ref) -> Collection[Ref]:
         """Return the objects whose records mention `target`."""
-        known = self._referrers.get(target)
-        if known is None:
-            return ()
-        return known if isinstance(known, set) else (known,)
+        return self._referrers.get(target, ())

@@ -281,7 +281,7 @@ class Store:
         if self._references_complete:
             return
         if self._references is None:
-            self._references = References()
+            self._references = References(self._known)
         references = self._references
         for number, ref in enumerate(list(self._entries), 1):
             entry = self._entries.get(ref)
@@ -290,6 +290,10 @@ class Store:
             if number % slice_size == 0:
                 yield
         self._references_complete = True
+
+    def _known(self, ref: Ref) -> Ref:
+        entry = self._entries.get(ref)
+        return ref if entry is None else entry.ref
 
     def referrers(self, target: Ref) -> Iterable[Ref]:
         """Name the objects whose records mention `target`; `index_references` must have run."""
