@@ -31,7 +31,8 @@ _REFERENCE = b"OpaqueRef:"
 _REFERENCE_TEXT = "OpaqueRef:"
 _REFERENCE_IN_TEXT = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 _OBJECT_START = ord("{")
-_SLICE = 64
+_SLICE = 4
+"""Changes that are merged in the time that one object takes to be looked at."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode

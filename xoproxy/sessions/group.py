@@ -298,21 +298,18 @@ class Group:
 
     def _pack(self, encoded: list[bytes], seq: int, to: int, frames: list[Frame]) -> Iterator[None]:
         """Put operations into as many frames as their size asks for, one a step."""
-        parts: list[list[msgspec.Raw]] = [[]]
+        part: list[msgspec.Raw] = []
         room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
         for operation in encoded:
             size = len(operation) + 1
-            if size > room and parts[-1]:
-                parts.append([])
-                room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
-            parts[-1].append(msgspec.Raw(operation))
-            room -= size
-        last = len(parts) - 1
-        for number, part in enumerate(parts):
-            if number:
+            if size > room and part:
+                frames.append(self.frame(Patch(self.number, seq, to, part, more=True)))
                 yield
-            more = True if number < last else UNSET
-            frames.append(self.frame(Patch(self.number, seq, to, part, more=more)))
+                part = []
+                room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
+            part.append(msgspec.Raw(operation))
+            room -= size
+        frames.append(self.frame(Patch(self.number, seq, to, part)))
 
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
         yield from self._index_references(eyes.state)
