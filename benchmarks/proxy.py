@@ -72,7 +72,7 @@ def main() -> NoReturn:
     configure_logging("json", "warning")
     with (
         tempfile.TemporaryDirectory(prefix="xoproxy-bench-") as directory,
-        asyncio.Runner(loop_factory=app.new_event_loop) as runner,
+        app.new_runner() as runner,
     ):
         runner.run(_run(sys.argv[1], directory))
     sys.exit(0)

@@ -72,7 +72,7 @@ def demo(
     browser = not no_browser and not as_json and sys.stdout.isatty()
     with (
         contextlib.suppress(KeyboardInterrupt),
-        asyncio.Runner(loop_factory=app.new_event_loop) as runner,
+        app.new_runner() as runner,
     ):
         runner.run(_run(port, rate, estates, browser=browser, as_json=as_json))
 

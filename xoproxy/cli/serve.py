@@ -1,6 +1,5 @@
 """`xoproxy serve`: runs the proxy."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ def serve(
     """
     settings = load(config)
     configure_logging(settings.log.format, settings.log.level)
-    with asyncio.Runner(loop_factory=app.new_event_loop) as runner:
+    with app.new_runner() as runner:
         runner.run(_serve(settings))
 
 

@@ -31,7 +31,7 @@ from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 
 _ANY = XapiClass("*")
-_FRAMES_PER_TURN = 4
+_FRAMES_PER_TURN = 2
 """Frames that one member gets before the next one has its turn; each may have to be deflated."""
 _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
