@@ -51,7 +51,7 @@ class RandomChanges:
         name = self._random.choice(names)
         self._db.write(model.name, ref, name, self._value(self._db.get(model.name, ref, name)))
 
-    def _value(self, old: Any) -> Any:
+    def _value(self, old: Any) -> Any:  # noqa: PLR0911 - a case per type
         rng = self._random
         match old:
             case bool():

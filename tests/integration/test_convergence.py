@@ -1,4 +1,4 @@
-"""A client of all classes holds exactly what the pool lists, whatever pool, encoding and history."""
+"""A client of all classes holds exactly what the pool lists: any pool, encoding and history."""
 
 import asyncio
 from pathlib import Path
