@@ -17,7 +17,7 @@ from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Visibility
 from xoproxy.model import PoolId, XapiClass
-from xoproxy.sessions import group, hub
+from xoproxy.sessions import catch_up, group, hub
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.member import Client
@@ -34,7 +34,8 @@ _DONE = object()
 SLICES: dict[ModuleType, list[str]] = {
     group: ["_SLICE", "_PATCHES_KEPT"],
     view: ["_SLICE"],
-    hub: ["_ADVANCED_PER_STEP", "_SERVED_PER_STEP", "_WORK_STEPS_PER_TURN", "_FRAMES_PER_TURN"],
+    hub: ["_ADVANCED_PER_STEP"],
+    catch_up: ["_SERVED_PER_STEP", "_WORK_STEPS_PER_TURN", "_FRAMES_PER_TURN"],
 }
 
 
@@ -384,7 +385,7 @@ class Scene:
         self.peers.clear()
         self.flush(MANY)
         assert not self.hub.groups
-        assert not self.hub._waiting
+        assert not self.hub._catch_up._waiting
         assert not any(self.hub._watching.values())
         assert all(repr(entry) == text for entry, text in self._entries), "an entry was mutated"
 

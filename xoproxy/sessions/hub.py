@@ -12,7 +12,6 @@ Between slices anything may happen: batches, joins, departures. A frame goes onl
 still are where the frame begins.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,7 +22,9 @@ from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
 from xoproxy.model import Batch, Cursor, PoolId, XapiClass
+from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
@@ -31,12 +32,8 @@ from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 
 _ANY = XapiClass("*")
-_FRAMES_PER_TURN = 2
-"""Frames that one member gets before the next one has its turn; each may have to be deflated."""
 _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
-_SERVED_PER_STEP = 8
-_WORK_STEPS_PER_TURN = 4
 
 GroupKey = tuple[PoolId, View, Codec]
 
@@ -44,18 +41,6 @@ ResumePositions = Mapping[tuple[PoolId, ViewHash], Cursor]
 """Where a client's documents stand, by what they show."""
 
 NO_DOCUMENTS: ResumePositions = MappingProxyType({})
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the hub did so far; read by the metrics."""
-
-    frames: int = 0
-    bytes: int = 0
-    parked: int = 0
-    resets: int = 0
-    snapshots: int = 0
-    resumed: int = 0
 
 
 @dataclass(slots=True)
@@ -100,11 +85,7 @@ class Hub:
         self._next_view = 1
         self._watching: dict[tuple[PoolId, XapiClass], dict[Group, None]] = {}
         self._dirty: dict[Group, None] = {}
-        self._works: deque[Delivery] = deque()
-        self._waiting: dict[Delivery, dict[Member, None]] = {}
-        """The deliveries in the works, and who waits for their next frames."""
-        self._ready: dict[Member, None] = {}
-        """Members that are behind and can be written to."""
+        self._catch_up = CatchUp(self.counters, self._snapshot, self._mark_dirty)
 
     # --- pools ---------------------------------------------------------------------------------
 
@@ -147,7 +128,7 @@ class Hub:
         client.paused = False
         behind = {m: None for m in client.members.values() if m not in m.group.current}
         if behind:
-            self._ready.update(behind)
+            self._catch_up.add(behind)
             self._wake()
 
     def disconnected(self, client: Client) -> None:
@@ -187,7 +168,8 @@ class Hub:
             member.start(snapshot)
         else:
             self.counters.resumed += 1
-        self._make_ready(member)
+        self._catch_up.add([member])
+        self._wake()
         return self._info(group, member.cursor, "snapshot" if start is None else "resume")
 
     def resume_positions(self, points: Iterable[ResumePoint]) -> ResumePositions:
@@ -229,7 +211,7 @@ class Hub:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._dirty or self._works or self._ready)
+        return bool(self._dirty) or self._catch_up.has_work
 
     def flush(self) -> Iterator[None]:
         """Bring everybody as far as their sockets allow; take its steps until it ends.
@@ -246,7 +228,7 @@ class Hub:
         gathered: dict[Client, None] = {}
         yield from self._fan_out(fan_outs, gathered)
         yield from self._write_gathered(list(gathered))
-        yield from self._catch_up()
+        yield from self._catch_up.steps(until=lambda: bool(self._dirty))
 
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
         if not group.members:
@@ -309,7 +291,7 @@ class Hub:
         if member.client.paused:
             self.counters.parked += 1
         else:
-            self._ready[member] = None
+            self._catch_up.add([member])
 
     def _write_gathered(self, clients: list[Client]) -> Iterator[None]:
         """One write per client and flush, however many of its views changed."""
@@ -317,95 +299,6 @@ class Hub:
             for client in clients[start : start + self._slice_clients]:
                 client.flush()
             yield
-
-    def _catch_up(self) -> Iterator[None]:
-        while self._ready or self._works:
-            ready, self._ready = self._ready, {}
-            for number, member in enumerate(ready, 1):
-                self._serve(member)
-                if number % _SERVED_PER_STEP == 0:
-                    yield
-            yield
-            for _ in range(min(_WORK_STEPS_PER_TURN, len(self._works))):
-                self._step(self._works.popleft())
-            if self._works:
-                yield
-            if self._dirty:
-                return
-
-    def _step(self, delivery: Delivery) -> None:
-        """Take one slice of building a delivery; when frames came of it, its takers go on."""
-        assert delivery.work is not None  # noqa: S101 - what is complete is not in the works
-        frame_count = len(delivery.frames)
-        try:
-            next(delivery.work, None)
-        except Expired:
-            delivery.lost = True
-        if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
-            self._ready.update(self._waiting.pop(delivery))
-        else:
-            self._works.append(delivery)
-
-    def _serve(self, member: Member) -> None:
-        """Write to one member that is behind, until it is current or its socket is full."""
-        client, group = member.client, member.group
-        for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or member in group.current:
-                return
-            delivery = member.delivery
-            if member.reset is not None:
-                self._begin_again(member, member.reset)
-            elif delivery is None:
-                if member.cursor == group.position:
-                    group.current[member] = None
-                    return
-                self._begin_patch(member)
-            elif member.index < len(delivery.frames):
-                frame = delivery.frames[member.index]
-                member.index += 1
-                if delivery.complete and member.index == len(delivery.frames):
-                    # Now, not at its next turn: that may be long after, if this fills its socket.
-                    member.cursor = delivery.to
-                    member.delivery = None
-                client.write(frame)
-                self.counters.frames += 1
-                self.counters.bytes += len(frame.payload)
-            elif delivery.lost:
-                member.forget("journal_expired")
-            else:
-                self._wait(member, delivery)
-                return
-        self._ready[member] = None
-
-    def _begin_patch(self, member: Member) -> None:
-        group = member.group
-        if member.cursor > group.position:
-            # It resumed from further than the group had read; see `_resume_position`.
-            self._dirty[group] = None
-            return
-        try:
-            member.start(group.patch_from(member.cursor))
-        except Expired:
-            member.forget("journal_expired")
-
-    def _begin_again(self, member: Member, reason: str) -> None:
-        """Have a member forget its document and start with a snapshot."""
-        self.counters.resets += 1
-        group = member.group
-        snapshot = self._snapshot(group)
-        member.reset = None
-        member.away = False
-        member.cursor = group.position
-        member.client.write(group.reset_frame(reason))
-        member.start(snapshot)
-
-    def _wait(self, member: Member, delivery: Delivery) -> None:
-        """Let a member wait for a delivery's next frames, and somebody build them."""
-        waiting = self._waiting.get(delivery)
-        if waiting is None:
-            waiting = self._waiting[delivery] = {}
-            self._works.append(delivery)
-        waiting[member] = None
 
     # --- groups --------------------------------------------------------------------------------
 
@@ -481,13 +374,12 @@ class Hub:
         self._dirty.pop(group, None)
         for member in group.members:
             member.forget(reason)
-            self._ready[member] = None
+        self._catch_up.add(group.members)
         if group.members:
             self._wake()
 
-    def _make_ready(self, member: Member) -> None:
-        self._ready[member] = None
-        self._wake()
+    def _mark_dirty(self, group: Group) -> None:
+        self._dirty[group] = None
 
     def _leave(self, member: Member) -> None:
         member.left = member.away = True

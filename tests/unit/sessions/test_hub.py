@@ -670,7 +670,7 @@ class TestHistoryGone:
         heard = client.hears()
         assert types(heard) == ["snapshot"] * 2 + ["reset"] + ["snapshot"] * 7 + ["bookmark"]
         assert heard[-1]["seq"] == 7
-        assert not desk.hub._waiting
+        assert not desk.hub._catch_up._waiting
 
     def test_a_snapshot_of_a_plain_view_does_not_need_it(self, monkeypatch):
         monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)

@@ -1,0 +1,15 @@
+"""What the hub did so far."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Read by the metrics; they only grow."""
+
+    frames: int = 0
+    bytes: int = 0
+    parked: int = 0
+    resets: int = 0
+    snapshots: int = 0
+    resumed: int = 0
