@@ -157,7 +157,7 @@ class Group:
             Expired: the history does not reach back to `seq`.
         """
         delivery = self._patches.get(seq)
-        if delivery is None or delivery.lost:
+        if delivery is None:
             delivery = Delivery(self.position)
             states = self._eyes(seq, self.scanned)
             delivery.work = self._build_patch(delivery, seq, *states)

@@ -542,7 +542,7 @@ class TestResume:
         desk.commit(vm("a", "x"))
         desk.flush()
         assert spans(again.hears()) == [(5, 6)]
-        assert spans(there.hears())[-1] == (5, 6)
+        assert spans(there.hears()) == [(3, 5), (5, 6)]
 
     def test_where_this_view_never_stopped_because_it_came_to_nothing(self, monkeypatch):
         """One group read both changes at once and saw none; the client of another saw the first."""
@@ -765,6 +765,20 @@ class TestBookmarks:
             pass
         assert types(clients[0].hears()) == ["bookmark", "patch"]
         assert types(clients[2].hears()) == ["patch", "bookmark"]
+
+    def test_do_not_come_to_those_whose_patch_is_not_written_yet(self, monkeypatch):
+        monkeypatch.setattr("xoproxy.sessions.hub._ADVANCED_PER_STEP", 1)
+        desk = loaded(slice_clients=1)
+        first, second = desk.connect(), desk.connect()
+        ready(desk, first, second)
+        marking, flushing = desk.hub.bookmarks(), desk.hub.flush()
+        next(marking)
+        desk.commit(vm("a", "x"))
+        next(flushing)
+        for _ in (*marking, *flushing):
+            pass
+        assert types(first.hears()) == ["bookmark", "patch"]
+        assert types(second.hears()) == ["patch"]
 
     def test_frames_that_nobody_needs_are_forgotten(self):
         desk = loaded()
