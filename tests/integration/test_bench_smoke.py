@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import msgspec
-import pytest
+
+from tests.shared import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 BYTES = ("bytes_power_state", "bytes_host_memory")
@@ -36,8 +37,9 @@ async def test_the_file_has_the_asked_figures_and_no_others(tmp_path):
     assert all(figure["value"] > 0 for figure in figures.values())
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 async def test_frames_reach_real_clients_and_the_floor_is_measured_beside(tmp_path):
+    if shutil.which("cc") is None:
+        skip_or_fail("there is no C compiler")
     out = tmp_path / "bench.json"
     keys = ("fanout_frames_per_s", "fanout_ratio_send2")
     status, printed = await run_benchmarks("--only", *keys, "--out", str(out))

@@ -1,11 +1,10 @@
 """Clients that vanish in the middle of everything disturb nobody."""
 
 import asyncio
-import json
-import os
 import socket
 import struct
 
+from tests.integration.by_hand import UPGRADE, text_frame
 from tests.integration.demo import demo
 from tests.integration.support import PASSWORD, connected, logged_in
 from tests.integration.test_convergence import assert_equal
@@ -17,20 +16,13 @@ def upgraded(url: str) -> socket.socket:
     """Connect, sign in, subscribe to everything; read nothing more."""
     host, _, port = url.removeprefix("http://").partition(":")
     sock = socket.create_connection((host, int(port)))
-    sock.sendall(
-        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Protocol: xoproxy.v1.json\r\n\r\n"
-    )
+    sock.sendall(UPGRADE)
     sock.recv(1024)
     for message in (
         {"type": "auth", "username": "admin", "password": PASSWORD},
         {"type": "subscribe", "id": 1, "query": {"classes": ["*"]}},
     ):
-        payload = json.dumps(message).encode()
-        mask = os.urandom(4)
-        masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
-        sock.sendall(struct.pack("!BBH", 0x81, 0x80 | 126, len(payload)) + mask + masked)
+        sock.sendall(text_frame(message))
     return sock
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import os
 import socket
-import struct
 
 import pytest
 
+from tests.integration.by_hand import UPGRADE, text_frame
 from tests.integration.demo import demo
 from tests.integration.support import PASSWORD, View, connected, logged_in
 from tests.integration.test_convergence import assert_equal
@@ -31,12 +30,7 @@ class DeafClient:
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(
-            self._socket,
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Protocol: xoproxy.v1.json\r\n\r\n",
-        )
+        await loop.sock_sendall(self._socket, UPGRADE)
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += await loop.sock_recv(self._socket, 65536)
         self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
@@ -44,11 +38,7 @@ class DeafClient:
         await self._send({"type": "subscribe", "id": 1, "query": {"classes": ["*"]}})
 
     async def _send(self, message: object) -> None:
-        payload = json.dumps(message).encode()
-        mask = os.urandom(4)
-        masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
-        header = struct.pack("!BBH", 0x81, 0x80 | 126, len(payload))
-        await asyncio.get_running_loop().sock_sendall(self._socket, header + mask + masked)
+        await asyncio.get_running_loop().sock_sendall(self._socket, text_frame(message))
 
     async def read_until_quiet(self, quiet_s: float) -> None:
         """Read and handle frames until none came for a while."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from tests.integration.watched import FAST, same, watched
+from tests.integration.support import same
+from tests.integration.watched import FAST, watched
 from xoproxy.model import XapiClass
 from xoproxy.pool.link import LinkState
 from xoproxy.simulator.estate import generate

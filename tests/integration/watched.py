@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from tests.integration.support import same
 from xoproxy.cache.diff import join, split
 from xoproxy.cache.store import Store
 from xoproxy.model import Batch, PoolId, Ref
@@ -199,18 +200,6 @@ class Watched:
             reply = msgspec.json.decode(await response.read())
         assert "result" in reply, reply
         return reply["result"]
-
-
-def same(a: object, b: object) -> bool:
-    """Compare JSON values by type, too: true is not 1, and 1 is not 1.0."""
-    if type(a) is not type(b):
-        return False
-    match a, b:
-        case dict(), dict():
-            return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
-        case list(), list():
-            return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def config(simulator: SimulatedPool, **changes: Any) -> PoolConfig:
