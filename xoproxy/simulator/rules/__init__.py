@@ -1,0 +1,11 @@
+"""What XAPI allows on an object in its present state: one question, asked in two ways.
+
+A module per family of classes tells, for each operation, why it is refused now (`Refusal`: None
+when it is not). A call that wants to run asks `check`; what an object advertises in its
+`allowed_operations` is what is not refused, so the two cannot disagree. Nothing here waits, and
+only `allow` writes.
+"""
+
+from xoproxy.simulator.rules.registry import RULES, Refusal, Rules, allow, allowed, check
+
+__all__ = ["RULES", "Refusal", "Rules", "allow", "allowed", "check"]
