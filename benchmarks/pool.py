@@ -38,12 +38,12 @@ class Stamps(NoInterference):
         if self._pool is not None and method == "event.from":
             self.waits = max(self.waits, self._pool.events.waiting + 1)
 
-    async def before_reply(self, connection: Connection, method: str) -> None:
+    async def send(self, connection: Connection, what: str, head: bytes, body: bytes) -> None:
         # Between the look at the database and here nothing waits, so the mark that is in the
         # database is the one in the reply.
-        del connection
-        if method == "event.from":
+        if what == "event.from":
             self.left_ns.setdefault(self.mark, time.monotonic_ns())
+        await super().send(connection, what, head, body)
 
 
 class BenchPool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from xoproxy.simulator import http
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.http import Connection
+from xoproxy.simulator.http import Connection, Head, connection
+from xoproxy.simulator.http.wire import BODY_LIMIT
 from xoproxy.simulator.pool import SimulatedPool
 
 ESTATE: dict[str, dict[str, dict[str, str]]] = {
@@ -188,7 +188,7 @@ async def test_the_refusal_of_a_long_body_arrives_while_it_is_sent(wire: Wire):
 
 async def test_the_longest_body_that_is_taken(wire: Wire):
     body = call()
-    padded = body[:-1] + b" " * (http.BODY_LIMIT - len(body)) + body[-1:]
+    padded = body[:-1] + b" " * (BODY_LIMIT - len(body)) + body[-1:]
 
     assert (await wire.post("/jsonrpc", padded)).status == 200
 
@@ -223,7 +223,7 @@ async def test_a_preflight(wire: Wire):
 async def test_a_slow_first_request_is_told_so(
     pool: SimulatedPool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(http, "FIRST_READ_S", 0.1)
+    monkeypatch.setattr(connection, "FIRST_READ_S", 0.1)
     async with connect(pool) as slow:
         slow.writer.write(b"POST")
         assert (await slow.read()).status == 408
@@ -256,7 +256,8 @@ class Meddler:
         self.seen: list[str] = []
         self.error: XapiError | None = None
 
-    async def before_request(self, connection: Connection) -> None:
+    async def before_request(self, connection: Connection, head: Head) -> None:
+        del head
         self.seen.append(f"request from {connection.peer[0]}")
 
     async def before_call(self, _connection: Connection, method: str) -> None:
@@ -264,8 +265,9 @@ class Meddler:
         if self.error:
             raise self.error
 
-    async def before_reply(self, _connection: Connection, method: str) -> None:
-        self.seen.append(f"reply to {method}")
+    async def send(self, connection: Connection, what: str, head: bytes, body: bytes) -> None:
+        self.seen.append(f"reply to {what}")
+        await connection.write(head, body)
 
 
 async def test_faults_get_between_calls_and_not_control(pool: SimulatedPool, wire: Wire):

@@ -1,6 +1,6 @@
 """The control surface of a simulated pool, `/_sim/`: faults, churn, and what it has counted.
 
-    POST /_sim/fault   {"kind": "drop"}                      fault_kinds.py names the others
+    POST /_sim/fault   {"kind": "drop"}                      faults/kinds.py names the others
     POST /_sim/churn   {"rate": 5, "seconds": 60, "seed": 1, "lifecycle": true}    rate 0 stops
     GET  /_sim/stats
 
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from xoproxy.simulator import fault_kinds
 from xoproxy.simulator.churn import Churn, run
-from xoproxy.simulator.fault_kinds import AskedError, Seconds
-from xoproxy.simulator.faults import FaultRefusedError, Faults
+from xoproxy.simulator.faults import FaultRefusedError, Faults, kinds
+from xoproxy.simulator.faults.kinds import AskedError, Seconds
 
 if TYPE_CHECKING:
     from xoproxy.simulator.pool import SimulatedPool
@@ -67,10 +66,10 @@ class Control:
     async def _run(self, method: str, path: str, body: bytes) -> object:
         match method, path:
             case "POST", "/_sim/fault":
-                await self.faults.begin(fault_kinds.fault(body))
+                await self.faults.begin(kinds.fault(body))
                 return {"ok": True}
             case "POST", "/_sim/churn":
-                self.churn(fault_kinds.decoded(_CHURN, body))
+                self.churn(kinds.decoded(_CHURN, body))
                 return {"ok": True}
             case "GET", "/_sim/stats":
                 return self.stats()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from xoproxy.simulator import fault_kinds
-from xoproxy.simulator.fault_kinds import AskedError, Delay, Drop, Fail, Member, OlderDatabase
+from xoproxy.simulator.faults import kinds
+from xoproxy.simulator.faults.kinds import AskedError, Delay, Drop, Fail, Member, OlderDatabase
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from xoproxy.simulator.fault_kinds import AskedError, Delay, Drop, Fail, Member,
     ],
 )
 def test_a_fault_is_decoded(asked: object, fault: object) -> None:
-    assert fault == fault_kinds.fault(json.dumps(asked).encode())
+    assert fault == kinds.fault(json.dumps(asked).encode())
 
 
 def test_all_kinds_of_the_contract_are_known() -> None:
     contract = "drop black_hole delay restart member expire_sessions older_database fail none"
-    assert set(contract.split()) <= set(fault_kinds.KINDS)
+    assert set(contract.split()) <= set(kinds.KINDS)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_all_kinds_of_the_contract_are_known() -> None:
 )
 def test_what_is_wrong_is_said_in_one_line(asked: object, message: str) -> None:
     with pytest.raises(AskedError) as caught:
-        fault_kinds.fault(json.dumps(asked).encode())
+        kinds.fault(json.dumps(asked).encode())
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -58,4 +58,4 @@ def test_what_is_wrong_is_said_in_one_line(asked: object, message: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"drop", b"\xff"])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(AskedError):
-        fault_kinds.fault(body)
+        kinds.fault(body)

@@ -1,12 +1,18 @@
 """Faults without a network: which calls fail, who leads. The rest: tests/integration."""
 
+import asyncio
+from typing import cast
+
 import pytest
 
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.fault_kinds import ExpireSessions, Fail, Member, Nothing
 from xoproxy.simulator.faults import FaultRefusedError, Faults
+from xoproxy.simulator.faults.kinds import ExpireSessions, Fail, Member, Nothing
+from xoproxy.simulator.http import Connection
 from xoproxy.simulator.pool import SimulatedPool
+
+ANYBODY = Connection(*cast("tuple[asyncio.StreamReader, asyncio.StreamWriter]", (None, None)))
 
 
 @pytest.fixture
@@ -19,34 +25,36 @@ def faults(pool: SimulatedPool) -> Faults:
     return pool.control.faults
 
 
-def failures(faults: Faults, *methods: str) -> list[str | None]:
+async def failures(pool: SimulatedPool, *methods: str) -> list[str | None]:
     found: list[str | None] = []
     for method in methods:
         try:
-            faults.check(method)
+            await pool.server.faults.before_call(ANYBODY, method)
             found.append(None)
         except XapiError as error:
             found.append(" ".join(error.description))
     return found
 
 
-async def test_the_next_calls_of_a_method_fail(faults: Faults) -> None:
+async def test_the_next_calls_of_a_method_fail(faults: Faults, pool: SimulatedPool) -> None:
     await faults.begin(Fail("X", ["a"], "VM.start", 2))
     asked = ("VM.start", "VM.stop", "VM.start", "VM.start")
-    assert failures(faults, *asked) == ["X a", None, "X a", None]
+    assert await failures(pool, *asked) == ["X a", None, "X a", None]
 
 
-async def test_failures_of_any_method_and_of_one_add_up(faults: Faults) -> None:
+async def test_failures_of_any_method_and_of_one_add_up(
+    faults: Faults, pool: SimulatedPool
+) -> None:
     await faults.begin(Fail("ONE", [], "VM.start", 1))
     await faults.begin(Fail("ANY", [], None, 2))
     asked = ("VM.stop", "VM.start", "VM.start", "VM.start")
-    assert failures(faults, *asked) == ["ANY", "ONE", "ANY", None]
+    assert await failures(pool, *asked) == ["ANY", "ONE", "ANY", None]
 
 
 async def test_none_ends_them(faults: Faults, pool: SimulatedPool) -> None:
     await faults.begin(Fail("ANY", [], None, 2))
     await faults.begin(Nothing())
-    assert failures(faults, "VM.start") == [None]
+    assert await failures(pool, "VM.start") == [None]
     assert pool.dispatcher.calls["VM.start"] == 0  # counted where it runs
 
 

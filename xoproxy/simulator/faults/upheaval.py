@@ -1,31 +1,15 @@
-"""Faults: a pool that misbehaves as real links, hosts and databases do.
-
-`Faults.begin` takes a fault; those that last end by themselves after `seconds`, or with `Nothing`.
-Faults of different kinds add up, one of the same kind replaces the one before. They get between
-at the seams of the HTTP server (`Interference`) and never touch the control surface.
-"""
+"""Faults that happen to the pool itself: restarts, older databases, another coordinator."""
 
 import asyncio
 import random
-from collections.abc import Callable
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.fault_kinds import (
-    BlackHole,
-    Delay,
-    Drop,
-    ExpireSessions,
-    Fail,
-    Fault,
-    HalfOpen,
-    Member,
-    Nothing,
-    OlderDatabase,
-    Restart,
-)
-from xoproxy.simulator.http import Connection, HttpServer
+from xoproxy.simulator.faults.kinds import ExpireSessions, Member, OlderDatabase, Restart
+from xoproxy.simulator.faults.timers import Timers
+from xoproxy.simulator.faults.wire import WireFaults
+from xoproxy.simulator.http import Connection, Head, HttpServer
 from xoproxy.simulator.jsonrpc import JsonRpc
 from xoproxy.simulator.lifecycle import Power, Writes
 from xoproxy.simulator.xmlrpc import XmlRpc
@@ -35,106 +19,65 @@ if TYPE_CHECKING:
 
 ADDRESSES_TRIED = 20
 
+Upheaval: TypeAlias = Restart | OlderDatabase | Member | ExpireSessions
+
 
 class FaultRefusedError(Exception):
     """A fault that cannot begin now; the text is one line."""
 
 
-class Faults:
-    """The faults of one pool.
-
-    `up` is set except while a restart is under way.
-    """
+class Upheavals:
+    """What befalls one pool. `up` is set except while a restart is under way."""
 
     def __init__(self, pool: "SimulatedPool") -> None:
         self._pool = pool
         self.up = asyncio.Event()
         self.up.set()
-        self._answering = asyncio.Event()
-        self._answering.set()
-        self._dropping = False
-        self._delay_s = 0.0
-        self._failing: list[tuple[Fail, int]] = []  # with the count that is left
-        self._half_open: set[Connection] = set()
-        self._exhumed = asyncio.Event()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._other: tuple[str, HttpServer] | None = None
         self._former_master: str | None = None
         self.leader: str | None = None  # address of who leads instead of the pool's own
+        self.wire = WireFaults(self.connections, self._count)
         pool.server.faults = _Seat(self, None)
 
-    async def begin(self, fault: Fault) -> None:  # noqa: C901  (a case per kind)
-        """Let a fault begin; returns at once.
+    def connections(self) -> list[Connection]:
+        return [c for server in self._servers for c in server.connections if not c.is_control]
 
-        Raises:
-            FaultRefusedError: it is impossible now.
-        """
+    async def begin(self, fault: Upheaval) -> None:
+        """Let it happen; returns at once. Raises FaultRefusedError."""
         match fault:
-            case Drop(seconds):
-                self._dropping = seconds > 0
-                self._end_after("drop", seconds, self._end_drop)
-                self._abort_connections()
-            case BlackHole(seconds):
-                self._answering.clear()
-                self._end_after("black_hole", seconds, self._answering.set)
-            case HalfOpen():
-                self._half_open |= {c for s in self._servers for c in s.connections}
-            case Delay(ms, seconds):
-                self._delay_s = ms / 1000
-                self._end_after("delay", seconds, self._end_delay)
             case Restart(seconds):
                 self._restart(seconds, 0)
             case OlderDatabase(changes, seconds):
                 self._restart(seconds, changes)
             case Member(seconds):
                 await self._step_down()
-                self._end_after("member", seconds, self._lead_again)
+                self._timers.end_after("member", seconds, self._lead_again)
             case ExpireSessions():
                 self._pool.sessions.expire_all()
-            case Fail():
-                self._failing.append((fault, fault.count))
-            case Nothing():
-                self._end_all()
             case _:
                 assert_never(fault)
+
+    def end(self) -> None:
+        self._timers.clear()
+        self._lead_again()
+
+    def close(self) -> None:
+        """Close what was opened for a fault, when the pool ends."""
+        self._timers.clear()
+        if self._other is not None:
+            self._other[1].stop_listening()
 
     @property
     def leader_address(self) -> str:
         return self.leader or self._pool.address[0]
 
-    def close(self) -> None:
-        """Close what was opened for a fault, when the pool ends."""
-        for timer in self._timers.values():
-            timer.cancel()
-        if self._other is not None:
-            self._other[1].stop_listening()
+    def _count(self, method: str) -> None:
+        self._pool.dispatcher.calls[method] += 1
 
-    # -- what the servers ask ----------------------------------------------------------------
-
-    async def hold(self, connection: Connection) -> None:
-        """Wait while nothing is answered on a connection."""
-        await self._answering.wait()
-        gone = connection in self._half_open
-        if gone:
-            await self._exhumed.wait()
-        if gone or self._dropping:
-            connection.abort()
-            raise ConnectionResetError
-
-    async def delay(self) -> None:
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-
-    def check(self, method: str) -> None:
-        """Let a call pass, or raise what it is to fail with."""
-        for position, (fault, left) in enumerate(self._failing):
-            if fault.method in (None, method):
-                if left > 1:
-                    self._failing[position] = fault, left - 1
-                else:
-                    del self._failing[position]
-                self._pool.dispatcher.calls[method] += 1  # it was made, though not run
-                raise XapiError(fault.code, *fault.params)
+    @property
+    def _servers(self) -> list[HttpServer]:
+        return [self._pool.server, *([self._other[1]] if self._other else [])]
 
     # -- restart -----------------------------------------------------------------------------
 
@@ -190,7 +133,8 @@ class Faults:
         self._pool.sessions.expire_all()
         self._pool.database.reindex()
         self._recover()
-        self._abort_connections()
+        for connection in self.connections():
+            connection.abort()
 
     async def _open_other(self) -> tuple[str, HttpServer]:
         """Listen on another loopback address, on the same port, as another host of the pool."""
@@ -221,42 +165,6 @@ class Faults:
         made_up = [str(base + step) for step in range(1, ADDRESSES_TRIED)]
         return [address for address in known + made_up if address != own]
 
-    # -- the rest ----------------------------------------------------------------------------
-
-    @property
-    def _servers(self) -> list[HttpServer]:
-        return [self._pool.server, *([self._other[1]] if self._other else [])]
-
-    def _abort_connections(self) -> None:
-        for server in self._servers:
-            server.abort_connections()
-
-    def _end_after(self, kind: str, seconds: float | None, end: Callable[[], None]) -> None:
-        """Schedule the end of a fault, and forget that of an earlier one of its kind."""
-        if (timer := self._timers.pop(kind, None)) is not None:
-            timer.cancel()
-        if seconds is not None:
-            self._timers[kind] = asyncio.get_running_loop().call_later(seconds, end)
-
-    def _end_drop(self) -> None:
-        self._dropping = False
-
-    def _end_delay(self) -> None:
-        self._delay_s = 0.0
-
-    def _end_all(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        self._failing.clear()
-        self._end_drop()
-        self._end_delay()
-        self._answering.set()
-        self._half_open.clear()
-        self._exhumed.set()
-        self._exhumed = asyncio.Event()
-        self._lead_again()
-
 
 class _Seat:
     """One address of the pool, as its server sees the faults.
@@ -265,20 +173,17 @@ class _Seat:
         address: None for the pool's own.
     """
 
-    def __init__(self, faults: Faults, address: str | None) -> None:
-        self._faults = faults
+    def __init__(self, upheavals: Upheavals, address: str | None) -> None:
+        self._upheavals = upheavals
         self._address = address
 
-    async def before_request(self, connection: Connection) -> None:
-        await self._faults.hold(connection)
+    async def before_request(self, connection: Connection, head: Head) -> None:
+        await self._upheavals.wire.before_request(connection, head)
 
     async def before_call(self, connection: Connection, method: str) -> None:
-        del connection
-        if self._faults.leader != self._address and not method.startswith("system."):
-            raise XapiError("HOST_IS_SLAVE", self._faults.leader_address)
-        self._faults.check(method)
+        if self._upheavals.leader != self._address and not method.startswith("system."):
+            raise XapiError("HOST_IS_SLAVE", self._upheavals.leader_address)
+        await self._upheavals.wire.before_call(connection, method)
 
-    async def before_reply(self, connection: Connection, method: str) -> None:
-        del method
-        await self._faults.delay()
-        await self._faults.hold(connection)
+    async def send(self, connection: Connection, what: str, head: bytes, body: bytes) -> None:
+        await self._upheavals.wire.send(connection, what, head, body)

@@ -1,0 +1,52 @@
+"""One place that begins and ends the faults of a pool."""
+
+from typing import TYPE_CHECKING, assert_never
+
+from xoproxy.simulator.faults.kinds import (
+    BlackHole,
+    Delay,
+    Drop,
+    ExpireSessions,
+    Fail,
+    Fault,
+    HalfOpen,
+    Member,
+    Nothing,
+    OlderDatabase,
+    Restart,
+)
+from xoproxy.simulator.faults.upheaval import Upheavals
+
+if TYPE_CHECKING:
+    from xoproxy.simulator.pool import SimulatedPool
+
+
+class Faults:
+    """The faults of one pool."""
+
+    def __init__(self, pool: "SimulatedPool") -> None:
+        self._upheavals = Upheavals(pool)
+        self._wire = self._upheavals.wire
+        self.up = self._upheavals.up
+
+    async def begin(self, fault: Fault) -> None:
+        """Let a fault begin; returns at once.
+
+        Raises:
+            FaultRefusedError: it is impossible now.
+        """
+        match fault:
+            case Drop() | BlackHole() | HalfOpen() | Delay() | Fail():
+                self._wire.begin(fault)
+            case Restart() | OlderDatabase() | Member() | ExpireSessions():
+                await self._upheavals.begin(fault)
+            case Nothing():
+                self._wire.end()
+                self._upheavals.end()
+            case _:
+                assert_never(fault)
+
+    def close(self) -> None:
+        """Close what was opened for faults, when the pool ends."""
+        self._wire.close()
+        self._upheavals.close()
