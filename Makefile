@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check foreign format bench lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
 	@echo "make test    all tests (XOPROXY_REQUIRE_ALL=1: skip nothing)"
+	@echo "make foreign fetch the npm client that some tests drive (skipped without it)"
 	@echo "make check   format, lint, types, layers, unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
 	@echo "make lock    write constraints.txt anew"
@@ -35,6 +36,12 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/properties
 
+foreign: tests/foreign/node_modules/.fetched
+
+tests/foreign/node_modules/.fetched: tests/foreign/package-lock.json
+	cd tests/foreign && npm ci --silent
+	@touch $@
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -51,4 +58,4 @@ lock:
 	rm -rf build/lock
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
+	rm -rf $(VENV) tests/foreign/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out

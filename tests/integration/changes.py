@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from xoproxy.simulator.database import Database
+from xoproxy.simulator.wiretypes import MapType, SetType, StringType, WireType
 
 NULL = "OpaqueRef:NULL"
 _TEXTS = ["", "plain", "Zürich ☃ \U0001f40d", 'quote " back \\ slash /', "a~b/c", "\t\n", "x" * 500]
@@ -47,7 +48,11 @@ class RandomChanges:
         if not refs:
             return
         ref = self._random.choice(refs)
-        names = [n for n in model.fields if n != "uuid" and n not in model.derived]
+        names = [
+            n
+            for n, field in model.fields.items()
+            if n != "uuid" and n not in model.derived and _takes_any_text(field.type)
+        ]
         name = self._random.choice(names)
         self._db.write(model.name, ref, name, self._value(self._db.get(model.name, ref, name)))
 
@@ -61,11 +66,7 @@ class RandomChanges:
             case float():
                 return rng.choice([0.0, 1.0, -2.5, 1e300, rng.random()])
             case list():
-                if any(not isinstance(v, str) or v.startswith("OpaqueRef:") for v in old):
-                    return old  # references and numbers: not any text will do
                 return rng.sample(_TEXTS, rng.randrange(4))
-            case dict() if any(not isinstance(v, str) for v in old.values()):
-                return old
             case dict():
                 return {key: rng.choice(_TEXTS) for key in rng.sample(_KEYS, rng.randrange(5))}
             case str() if old.startswith("OpaqueRef:"):
@@ -74,3 +75,14 @@ class RandomChanges:
                 return f"202601{rng.randrange(10, 28)}T00:00:00Z"
             case _:
                 return rng.choice(_TEXTS)
+
+
+def _takes_any_text(kind: WireType) -> bool:
+    """Whether a field is no collection, or one of plain texts: of others not any text will do."""
+    match kind:
+        case SetType():
+            return isinstance(kind.item, StringType)
+        case MapType():
+            return isinstance(kind.value, StringType)
+        case _:
+            return True

@@ -1,0 +1,399 @@
+"""Clients of XAPI that nobody here wrote, under one interface for the tests.
+
+- `NodeClient` runs npm's xen-api (xen_api.mjs) and lets it keep its own cache of all objects.
+- `PythonClient` uses PyPI's XenAPI as its users do: a loop over event.from that keeps records,
+  logs in again where it has to and follows HOST_IS_SLAVE; calls go over a session of their own.
+
+Both give what they hold as {class: {ref: record}}, and `as_held_by_*` says how a record of the
+database looks there, type by type.
+"""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import DateTime, ProtocolError
+
+import XenAPI
+
+from tests.shared import skip_or_fail
+from xoproxy.simulator.database import Database
+from xoproxy.simulator.wiretypes import (
+    DateType,
+    IntType,
+    Json,
+    MapType,
+    SetType,
+    WireType,
+)
+
+HERE = Path(__file__).parent
+State = dict[str, dict[str, dict[str, Any]]]
+JS_EXACT = 1 << 53
+
+
+class CallError(Exception):
+    """A call failed as XAPI says it."""
+
+    def __init__(self, code: str, params: list[str]) -> None:
+        super().__init__(code, params)
+        self.code = code
+        self.params = params
+
+
+class ForeignClient(Protocol):
+    async def call(self, method: str, *args: Json) -> Json:
+        """Call synchronously; raises CallError."""
+
+    async def call_async(self, method: str, *args: Json) -> Json:
+        """Call with Async., follow the task to its end, destroy it; raises CallError."""
+
+    async def state(self) -> State:
+        """Return what the client's cache holds now."""
+
+    def holds(self, kind: WireType, value: Json) -> Json:
+        """Return how the client holds a value of the database."""
+
+
+# -- npm xen-api ---------------------------------------------------------------------------
+
+
+class NodeClient:
+    """npm's xen-api in a process of its own. `xml`: it has fallen back to XML-RPC."""
+
+    def __init__(self, process: asyncio.subprocess.Process, *, xml: bool) -> None:
+        self._process = process
+        self._xml = xml
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[Json]] = {}
+        self.logins = 0
+
+    async def read(self) -> None:
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            said = json.loads(line, parse_int=_js_number)
+            if "id" not in said:
+                self.logins += said == {"event": "sessionId"}
+            elif "error" in said:
+                error = said["error"]
+                failure = CallError(error.get("code", error["message"]), error.get("params", []))
+                self._waiting.pop(said["id"]).set_exception(failure)
+            else:
+                self._waiting.pop(said["id"]).set_result(said["result"])
+        for future in self._waiting.values():
+            future.set_exception(ConnectionError("the Node process ended"))
+
+    async def ask(self, do: str, **options: Json) -> Json:
+        self._next_id += 1
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[self._next_id] = future
+        assert self._process.stdin
+        line = {"id": self._next_id, "do": do, **options}
+        self._process.stdin.write(json.dumps(line).encode() + b"\n")
+        async with asyncio.timeout(60):
+            return await future
+
+    async def call(self, method: str, *args: Json) -> Json:
+        return await self.ask("call", method=method, args=args)
+
+    async def call_async(self, method: str, *args: Json) -> Json:
+        return await self.ask("callAsync", method=method, args=args)
+
+    async def state(self) -> State:
+        state: State = await self.ask("state")
+        return state
+
+    def holds(self, kind: WireType, value: Json) -> Json:
+        """Show ints as JavaScript's numbers, exact to 2^53; XML-RPC's are texts, dates objects."""
+
+        def scalar(kind: WireType, value: Json) -> Json:
+            if isinstance(kind, IntType):
+                return str(value) if self._xml else _js_number(value)
+            if isinstance(kind, DateType) and self._xml:
+                return f"{value[:4]}-{value[4:6]}-{value[6:17]}.000Z"
+            return value
+
+        return _converted(kind, value, scalar)
+
+
+def _js_number(value: str | int) -> int | float:
+    """Read an int as JavaScript does."""
+    number = int(value)
+    return number if abs(number) <= JS_EXACT else float(number)
+
+
+@asynccontextmanager
+async def node_client(url: str, *, xml: bool = False) -> AsyncIterator[NodeClient]:
+    """Connect xen-api and let it load all objects."""
+    if not (HERE / "node_modules" / "xen-api").is_dir():
+        skip_or_fail("npm's xen-api is not installed (make foreign)")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "node",
+            HERE / "xen_api.mjs",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            limit=1 << 28,  # one line holds the whole state
+        )
+    except FileNotFoundError:
+        skip_or_fail("there is no node to run npm's xen-api")
+        raise
+    client = NodeClient(process, xml=xml)
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(client.read())
+            await client.ask("connect", url=url, user="root", password="x")
+            yield client
+            assert process.stdin
+            process.stdin.close()
+            await process.wait()
+            await reading
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+# -- PyPI XenAPI ---------------------------------------------------------------------------
+
+_LOST = (OSError, HTTPException, ProtocolError, ExpatError)
+
+
+class PythonClient:
+    """PyPI's XenAPI: blocking, so its watching and each of its calls run in threads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._calls = _logged_in(url)
+        self._calling = threading.Lock()
+        self._state: State = {}
+        self._classes: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self.loaded = threading.Event()
+        self.logins = 0
+
+    async def call(self, method: str, *args: Json) -> Json:
+        return await asyncio.to_thread(self._call, method, *args)
+
+    async def call_async(self, method: str, *args: Json) -> Json:
+        return await asyncio.to_thread(self._follow, method, args)
+
+    async def state(self) -> State:
+        with self._lock:
+            return {cls: dict(records) for cls, records in self._state.items() if records}
+
+    def holds(self, kind: WireType, value: Json) -> Json:
+        """Show ints as texts, which is what XAPI sends; dates stay texts inside DateTime."""
+        return _converted(kind, value, lambda k, v: str(v) if isinstance(k, IntType) else v)
+
+    def stop(self) -> None:
+        """End the watching soon."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        _closed(self._calls)
+
+    def _call(self, method: str, *args: Json) -> Json:
+        with self._calling:
+            try:
+                return _method(self._calls, method)(*args)
+            except XenAPI.Failure as failure:
+                if failure.details[0] != "HOST_IS_SLAVE":
+                    raise CallError(failure.details[0], failure.details[1:]) from None
+                self._moved(failure.details[1])
+            except _LOST:
+                pass
+            _closed(self._calls)
+            self._calls = _logged_in(self._url)
+            return _method(self._calls, method)(*args)
+
+    def _follow(self, method: str, args: tuple[Json, ...]) -> Json:
+        """Follow a task by what the watcher sees of it."""
+        task = self._call(f"Async.{method}", *args)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with self._lock:
+                record = self._state.get("task", {}).get(task, {"status": "pending"})
+            if record["status"] not in {"pending", "cancelling"}:
+                self._call("task.destroy", task)
+                if record["status"] == "success":
+                    return record["result"].removeprefix("<value>").removesuffix("</value>")
+                raise CallError(record["error_info"][0], record["error_info"][1:])
+            time.sleep(0.005)
+        raise TimeoutError(f"{method} did not end")
+
+    def _moved(self, address: str) -> None:
+        """Go on with another host's address, on the same port."""
+        parts = urlsplit(self._url)
+        self._url = f"{parts.scheme}://{address}:{parts.port}"
+
+    # -- the watcher's thread --------------------------------------------------------------
+
+    def watch(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                session = _logged_in(self._url)
+                self.logins += 1
+                try:
+                    self._watch(session)
+                finally:
+                    _closed(session)
+            except XenAPI.Failure as failure:
+                if failure.details[0] == "HOST_IS_SLAVE":
+                    self._moved(failure.details[1])
+                time.sleep(0.05)
+            except _LOST:
+                time.sleep(0.05)
+
+    def _watch(self, session: Any) -> None:
+        """Load everything, then follow events; returns when it is to stop."""
+        if not self._classes:
+            listed = [m for m in session.system.listMethods() if m.endswith(".get_all_records")]
+            self._classes = {m.split(".")[0].lower(): m.split(".")[0] for m in listed}
+        token, first = "", True
+        while not self._stopped.is_set():
+            batch = session.xenapi.event_from(["*"], token, 1.0)
+            token = batch["token"]
+            with self._lock:
+                if first:  # what was there before is not there any more unless it comes now
+                    self._state, first = {}, False
+                for event in batch["events"]:
+                    self._apply(event)
+            self._compare(session, batch["valid_ref_counts"])
+            self.loaded.set()
+
+    def _apply(self, event: Mapping[str, Any]) -> None:
+        records = self._state.setdefault(self._classes.get(event["class"], event["class"]), {})
+        if event["operation"] == "del":
+            records.pop(event["ref"], None)
+        else:
+            records[event["ref"]] = event["snapshot"]
+
+    def _compare(self, session: Any, counts: Mapping[str, int]) -> None:
+        """List again what lost deletions have left, as the counts tell."""
+        for table, count in counts.items():
+            cls = self._classes.get(table)
+            if cls in self._state and cls != "message" and len(self._state[cls]) != count:
+                records = _method(session, f"{cls}.get_all_records")()
+                with self._lock:
+                    self._state[cls] = records
+
+
+def _logged_in(url: str) -> Any:
+    session = XenAPI.Session(url, ignore_ssl=True)
+    try:
+        session.xenapi.login_with_password("root", "x", "1.0", "tests")
+    except BaseException:
+        _closed(session)
+        raise
+    return session
+
+
+def _closed(session: Any) -> None:
+    """Close the connection, which XenAPI's Session leaves to chance."""
+    session("close")()
+
+
+def _method(session: Any, name: str) -> Callable[..., Json]:
+    method = session.xenapi
+    for part in name.split("."):
+        method = getattr(method, part)
+    called: Callable[..., Json] = method
+    return called
+
+
+@asynccontextmanager
+async def python_client(url: str) -> AsyncIterator[PythonClient]:
+    """Log in with XenAPI and watch all classes."""
+    client = await asyncio.to_thread(PythonClient, url)
+    watcher = threading.Thread(target=client.watch, name="foreign-watch", daemon=True)
+    watcher.start()
+    try:
+        assert await asyncio.to_thread(client.loaded.wait, 30)
+        yield client
+    finally:
+        client.stop()
+        await asyncio.to_thread(watcher.join)
+        client.close()
+
+
+# -- what is compared ----------------------------------------------------------------------
+
+
+def _converted(kind: WireType, value: Json, scalar: Callable[[WireType, Json], Json]) -> Json:
+    match kind:
+        case SetType():
+            return [_converted(kind.item, item, scalar) for item in value]
+        case MapType():
+            return {k: _converted(kind.value, v, scalar) for k, v in value.items()}
+        case _:
+            return scalar(kind, value)
+
+
+def held(database: Database, client: ForeignClient) -> State:
+    """Return the classes with events as a client should hold them.
+
+    Without those that the API has removed: their rows give events, but cannot be listed.
+    """
+    state: State = {}
+    for table in database.tables.values():
+        model = table.model
+        listing = model.messages.get("get_all_records")
+        if model.gen_events and listing and not listing.removed:
+            state[model.name] = {
+                row.ref: {
+                    name: client.holds(model.fields[name].type, value)
+                    for name, value in row.fields.items()
+                    if value is not None
+                }
+                for row in table.rows.values()
+            }
+    return state
+
+
+def same(a: Json, b: Json) -> bool:
+    """Compare by value, as JavaScript's numbers allow (1 is 1.0), but True is not 1."""
+    if isinstance(a, DateTime):
+        a = a.value
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def differences(found: State, expected: State) -> list[str]:
+    """Name what differs, a line each."""
+    lines = []
+    for cls, theirs in expected.items():
+        mine = found.get(cls, {})
+        lines += [f"{cls} {ref} is missing" for ref in theirs.keys() - mine.keys()]
+        lines += [f"{cls} {ref} is gone in the pool" for ref in mine.keys() - theirs.keys()]
+        for ref in mine.keys() & theirs.keys():
+            names = mine[ref].keys() | theirs[ref].keys()
+            lines += [
+                f"{cls} {ref} {name}: {mine[ref].get(name)!r}, not {theirs[ref].get(name)!r}"
+                for name in sorted(names)
+                if not same(mine[ref].get(name), theirs[ref].get(name))
+            ]
+    return lines
+
+
+async def assert_agrees(client: ForeignClient, database: Database, within_s: float = 20) -> None:
+    """Wait until the client holds exactly what the database does."""
+    found: list[str] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while found := differences(await client.state(), held(database, client)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert not found, "\n".join(found[:20])
