@@ -110,6 +110,12 @@ FIGURES = (
         "upstream_waits", "Long polls at once, 1 and 5,000 clients", "", 1,
         peer="XO Lite: one per browser",
     ),
+    Figure("simulator_ready_s", "Simulated pool of 1,000 VMs: ready", "s", 5),
+    Figure("simulator_mb", "Simulated pool of 5,000 VMs: memory", "MB", 1_500),
+    Figure(
+        "simulator_changes_per_s", "Simulated pool of 1,000 VMs: changes", "1/s", 2_000,
+        at_least=True,
+    ),
 )  # fmt: skip
 
 BY_KEY = {figure.key: figure for figure in FIGURES}
