@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.foreign.clients import (
+    CallError,
     ForeignClient,
     assert_agrees,
     node_client,
@@ -68,4 +69,117 @@ async def test_they_see_a_thousand_changes(scene: Scene):
         if number % 20 == 0:
             await asyncio.sleep(0.01)
     churn.finish()
+    await scene.agrees()
+
+
+def _a_vm(scene: Scene, power_state: str) -> str:
+    """Return a plain VM in a power state, one that could be suspended when it runs."""
+    database = scene.pool.database
+    return next(
+        ref
+        for ref in database.refs("VM")
+        if (vm := database.record("VM", ref))["power_state"] == power_state
+        and not vm["is_a_template"]
+        and not vm["is_control_domain"]
+        and (power_state == "Halted" or "suspend" in vm["allowed_operations"])
+    )
+
+
+async def _tasks_are_gone(scene: Scene) -> bool:
+    """Say whether no task is left, once the client has had time to destroy its last one."""
+    database, changed = scene.pool.database, asyncio.Event()
+    database.changed.append(changed.set)
+    async with asyncio.timeout(10):
+        while database.count("task"):
+            changed.clear()
+            await changed.wait()
+    return True
+
+
+async def test_they_lead_a_machine_through_its_life(scene: Scene):
+    client, database = scene.client, scene.pool.database
+
+    def power(vm: str) -> str:
+        state: str = database.get("VM", vm, "power_state")
+        return state
+
+    vm = await client.call_async("VM.clone", _a_vm(scene, "Halted"), "theirs")
+    assert database.get("VM", vm, "name_label") == "theirs"
+    await client.call_async("VM.start", vm, False, False)
+    assert power(vm) == "Running"
+    await scene.agrees()
+
+    snapshot = await client.call_async("VM.snapshot", vm, "before")
+    assert database.get("VM", snapshot, "snapshot_of") == vm
+    await client.call("VM.pause", vm)
+    assert power(vm) == "Paused"
+    await client.call("VM.unpause", vm)
+    await client.call_async("VM.hard_reboot", vm)
+    await client.call_async("VM.hard_shutdown", vm)
+    assert power(vm) == "Halted"
+
+    await client.call_async("VM.destroy", snapshot)
+    await client.call_async("VM.destroy", vm)
+    assert not database.exists("VM", vm)
+    await scene.agrees()
+    assert await _tasks_are_gone(scene)
+
+
+async def test_they_suspend_resume_and_shut_down_a_guest(scene: Scene):
+    client, database = scene.client, scene.pool.database
+    vm = _a_vm(scene, "Running")
+    for method, state in (
+        ("VM.suspend", "Suspended"),
+        ("VM.resume", "Running"),
+        ("VM.clean_reboot", "Running"),
+        ("VM.clean_shutdown", "Halted"),
+    ):
+        arguments = [False, False] if method == "VM.resume" else []
+        assert await client.call_async(method, vm, *arguments) == ""
+        assert database.get("VM", vm, "power_state") == state
+    await scene.agrees()
+
+
+async def test_they_create_a_machine_from_a_record(scene: Scene):
+    record = await scene.client.call("VM.get_record", _a_vm(scene, "Halted"))
+    record |= {"name_label": "<made> & \N{SNOWMAN}", "VCPUs_max": 3, "VCPUs_at_startup": 2}
+    vm = await scene.client.call("VM.create", record)
+
+    made = scene.pool.database.record("VM", vm)
+    assert (made["name_label"], made["VCPUs_max"]) == ("<made> & \N{SNOWMAN}", 3)
+    await scene.agrees()
+
+
+async def test_they_are_told_why_a_call_fails(scene: Scene):
+    running = _a_vm(scene, "Running")
+    power_state = ("VM_BAD_POWER_STATE", [running, "halted", "running"])
+    for call in (scene.client.call, scene.client.call_async):
+        with pytest.raises(CallError) as caught:
+            await call("VM.start", running, False, False)
+        assert (caught.value.code, caught.value.params) == power_state
+    with pytest.raises(CallError) as caught:
+        await scene.client.call("VM.get_record", "OpaqueRef:none")
+    assert (caught.value.code, caught.value.params) == ("HANDLE_INVALID", ["VM", "OpaqueRef:none"])
+    with pytest.raises(CallError) as caught:
+        await scene.client.call("VM.nonsense", running)
+    assert (caught.value.code, caught.value.params) == (
+        "MESSAGE_METHOD_UNKNOWN",
+        ["VM.nonsense"],
+    )
+    assert await _tasks_are_gone(scene)
+
+
+async def test_they_go_on_when_their_sessions_have_ended(scene: Scene):
+    await scene.fault(kind="expire_sessions")
+    scene.pool.database.write("VM", _a_vm(scene, "Halted"), "name_label", "after")
+    await scene.agrees()
+    await scene.client.call("VM.set_name_label", _a_vm(scene, "Halted"), "and they call")
+    await scene.agrees()
+
+
+async def test_they_come_back_after_a_restart(scene: Scene):
+    await scene.fault(kind="restart", seconds=0.3)
+    scene.pool.database.write("VM", _a_vm(scene, "Halted"), "name_label", "while away")
+    await scene.agrees()
+    await scene.client.call_async("VM.start", _a_vm(scene, "Halted"), False, False)
     await scene.agrees()
