@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from xoproxy.simulator.database import Database
+from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.estate import guests, hosts, names, templates
 from xoproxy.simulator.estate.draft import GIB, NULL, Draft, Estate, Hardware
 from xoproxy.simulator.estate.network import Networks
 from xoproxy.simulator.estate.storage import add_storage
+from xoproxy.simulator.rules import RULES, allowed
 
 _MEMORY_GIB = (64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384, 32768)
 _RIGHTS = ("pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only")
@@ -45,7 +48,17 @@ def generate(
     _organise(draft, vms)
     _pool(draft, hardware, name or names.PLACES[hardware.place])
     _messages(draft, vms)
+    _allow(draft.estate)
     return draft.estate
+
+
+def _allow(estate: Estate) -> None:
+    """Let everything advertise what the rules allow in the state that it was drawn up in."""
+    database = Database(DataModel.load())
+    database.load(estate)
+    for cls in RULES:
+        for ref, record in estate.get(cls, {}).items():
+            record["allowed_operations"] = allowed(database, cls, ref)
 
 
 def _hardware(draft: Draft, count: int, needed: int, addresses: Sequence[str]) -> Hardware:

@@ -1,6 +1,5 @@
 """Storage of a generated estate: local and shared repositories, ISO libraries, storage managers."""
 
-from xoproxy.simulator import allowed
 from xoproxy.simulator.estate.draft import GIB, Draft, Hardware, Record
 
 _TIB = 1024 * GIB
@@ -11,10 +10,15 @@ _ISOS = (
     "SERVER_EVAL_x64FRE_de-de.iso",
     "virtio-rescue-fr.iso",
 )
-_VDI_FEATURES = (
-    "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH", "VDI_CLONE", "VDI_SNAPSHOT",
-    "VDI_RESIZE", "VDI_MIRROR", "VDI_GENERATE_CONFIG", "VDI_CONFIG_CBT", "ATOMIC_PAUSE",
+_DISK_FEATURES = (
+    "SR_PROBE", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH", "VDI_UPDATE",
+    "VDI_CLONE", "VDI_SNAPSHOT", "VDI_RESIZE", "VDI_MIRROR", "VDI_GENERATE_CONFIG",
+    "VDI_RESET_ON_BOOT", "VDI_CONFIG_CBT", "ATOMIC_PAUSE",
 )  # fmt: skip
+_FEATURES = {
+    "iso": ("VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH"),
+    "udev": ("SR_UPDATE", "VDI_INTRODUCE", "VDI_ATTACH", "VDI_DETACH", "VDI_UPDATE"),
+}
 _MANAGERS = {
     "ext": ("Local EXT VHD", "local physical disk", ("device",)),
     "lvm": ("Local VHD on LVM", "local physical disk", ("device",)),
@@ -84,7 +88,6 @@ def _sr(
         "physical_size": size,
         "physical_utilisation": 0,
         "virtual_allocation": 0,
-        "allowed_operations": list(allowed.SR if content == "user" else allowed.ISO_SR),
         "other_config": {"auto-scan": "true"} if content == "user" else {},
         "sm_config": {"allocation": "thin", "devserial": ""} if kind == "lvmoiscsi" else {},
         **extra,
@@ -112,7 +115,6 @@ def _iso(draft: Draft, sr: str, name: str, *, is_tools_iso: bool = False) -> str
         "virtual_size": size,
         "physical_utilisation": size,
         "is_tools_iso": is_tools_iso,
-        "allowed_operations": ["clone", "copy", "update", "forget"],
     }
     for total in ("physical_utilisation", "virtual_allocation"):
         draft.estate["SR"][sr][total] += size
@@ -120,8 +122,7 @@ def _iso(draft: Draft, sr: str, name: str, *, is_tools_iso: bool = False) -> str
 
 
 def _manager(kind: str, label: str, about: str, keys: tuple[str, ...]) -> Record:
-    disks = kind not in ("iso", "udev")
-    features = _VDI_FEATURES if disks else ("VDI_ATTACH", "VDI_DETACH", "VDI_UPDATE")
+    features = _FEATURES.get(kind, _DISK_FEATURES)
     return {
         "type": kind,
         "name_label": label,
@@ -131,7 +132,7 @@ def _manager(kind: str, label: str, about: str, keys: tuple[str, ...]) -> Record
         "version": "3.0",
         "required_api_version": "1.0",
         "driver_filename": f"/opt/xensource/sm/{kind.upper()}SR",
-        "capabilities": ["SR_PROBE", "SR_UPDATE", *features],
-        "features": dict.fromkeys(("SR_PROBE", "SR_UPDATE", *features), 1),
+        "capabilities": list(features),
+        "features": dict.fromkeys(features, 1),
         "configuration": {key: f"{key} of the {about}" for key in keys},
     }

@@ -6,6 +6,9 @@ when it is not). A call that wants to run asks `check`; what an object advertise
 only `allow` writes.
 """
 
-from xoproxy.simulator.rules.registry import RULES, Refusal, Rules, allow, allowed, check
+from xoproxy.simulator.rules import devices, storage
+from xoproxy.simulator.rules.registry import RULES, Reader, Refusal, Rules, allow, allowed, check
 
-__all__ = ["RULES", "Refusal", "Rules", "allow", "allowed", "check"]
+RULES |= {"SR": storage.SR, "VBD": devices.VBD, "VDI": storage.VDI, "VIF": devices.VIF}
+
+__all__ = ["RULES", "Reader", "Refusal", "Rules", "allow", "allowed", "check"]

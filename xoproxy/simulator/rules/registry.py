@@ -1,6 +1,6 @@
 """The classes whose objects advertise operations, and how to ask about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +10,13 @@ from xoproxy.simulator.failures import XapiError
 Refusal: TypeAlias = Callable[[Database, str, str], XapiError | None]
 """(database, reference, operation) -> why it is refused now; raises when there is no such row."""
 
+Reader: TypeAlias = tuple[str, str]
+"""(class, reference) of an object whose rules read another one."""
+
+
+def _nobody(_db: Database, _ref: str) -> Iterable[Reader]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -17,10 +24,14 @@ class Rules:
 
     XAPI never advertises some operations that it nevertheless runs (semantics of
     `allowed_operations`): they are refused or not like the others, but are not in `advertised`.
+
+    `readers` lists all objects whose own rules look at this one (a VBD's at its VM): what they
+    advertise is brought up to date together with it.
     """
 
     advertised: tuple[str, ...]
     refusal: Refusal
+    readers: Callable[[Database, str], Iterable[Reader]] = _nobody
 
 
 RULES: dict[str, Rules] = {}
@@ -40,5 +51,10 @@ def allowed(db: Database, cls: str, ref: str) -> list[str]:
 
 
 def allow(db: Database, cls: str, ref: str) -> int:
-    """Bring an object's `allowed_operations` up to date; returns how many writes that took."""
-    return int(db.write(cls, ref, "allowed_operations", allowed(db, cls, ref)))
+    """Bring an object's `allowed_operations` up to date, and its readers'.
+
+    Returns:
+        how many writes that took.
+    """
+    both = [(cls, ref), *RULES[cls].readers(db, ref)]
+    return sum(db.write(c, r, "allowed_operations", allowed(db, c, r)) for c, r in both)
