@@ -6,9 +6,16 @@ when it is not). A call that wants to run asks `check`; what an object advertise
 only `allow` writes.
 """
 
-from xoproxy.simulator.rules import devices, storage
+from xoproxy.simulator.rules import appliance, devices, storage, vm
 from xoproxy.simulator.rules.registry import RULES, Reader, Refusal, Rules, allow, allowed, check
 
-RULES |= {"SR": storage.SR, "VBD": devices.VBD, "VDI": storage.VDI, "VIF": devices.VIF}
+RULES |= {
+    "SR": storage.SR,
+    "VBD": devices.VBD,
+    "VDI": storage.VDI,
+    "VIF": devices.VIF,
+    "VM": vm.VM,
+    "VM_appliance": appliance.VM_APPLIANCE,
+}
 
 __all__ = ["RULES", "Reader", "Refusal", "Rules", "allow", "allowed", "check"]

@@ -1,0 +1,192 @@
+"""Why a VM cannot run on a host, and which host takes it (xapi_vm_helpers.ml, can_boot_here).
+
+Memory is reckoned as XAPI does: what a host tells to be free, less what VMs need that are about to
+arrive there. A VM starts if its dynamic minimum fits; how much of its range it gets then depends on
+what is there.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from xoproxy.simulator.database import Database
+from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.wiretypes import NULL, Json, shown_float
+
+MIB: Final = 1 << 20
+_LIMITS: Final = ("static_min", "dynamic_min", "dynamic_max", "static_max")
+_ALIVE: Final = {"Running", "Paused"}
+
+_Record = dict[str, Json]
+
+
+def overhead_of(record: _Record) -> int:
+    """Estimate what a VM needs besides its memory: page tables, device models."""
+    vcpus: int = record["VCPUs_max"]
+    shadow: float = record["memory_static_max"] / MIB / 128 * record["HVM_shadow_multiplier"]
+    return (3 + vcpus + int(shadow)) * MIB
+
+
+def footprint(record: _Record) -> int:
+    """Return how much of its host's memory a VM has, or would have as it was."""
+    size: int = record["memory_target"] or record["memory_dynamic_max"]
+    return size + int(record["memory_overhead"])
+
+
+def needed_by(record: _Record) -> int:
+    """Return the least memory with which a VM can run: as it is, or as it would start."""
+    if record["power_state"] != "Halted":
+        return footprint(record)
+    least: int = record["memory_dynamic_min"]
+    return least + int(record["memory_overhead"])
+
+
+def free_memory(db: Database, host: str, *, but: str = NULL) -> int:
+    """Return what a host has left once those have arrived who are about to, all `but` one."""
+    metrics = db.get("host", host, "metrics")
+    free: int = db.get("host_metrics", metrics, "memory_free")
+    return free - sum(
+        needed_by(row.fields)
+        for row in db.tables["VM"].rows.values()
+        if row.fields["scheduled_to_be_resident_on"] == host and row.ref != but
+    )
+
+
+def possible_hosts(db: Database, vm: str) -> list[str]:
+    return [host for host in db.refs("host") if unfit(db, vm, host) is None]
+
+
+def choose(db: Database, vm: str) -> str:
+    """Choose where a VM starts: its own favourite, else the host with the most free memory."""
+    hosts = possible_hosts(db, vm)
+    if not hosts:
+        raise XapiError("NO_HOSTS_AVAILABLE")
+    affinity: str = db.get("VM", vm, "affinity")
+    if affinity in hosts:
+        return affinity
+    return max(hosts, key=lambda host: free_memory(db, host, but=vm))
+
+
+def require(db: Database, vm: str, host: str) -> None:
+    """Raise why a VM cannot run on a host, if it cannot."""
+    refused = unfit(db, vm, host)
+    if refused is not None:
+        raise refused
+
+
+def is_live(db: Database, host: str) -> bool:
+    metrics = db.get("host", host, "metrics")
+    return db.exists("host_metrics", metrics) and bool(db.get("host_metrics", metrics, "live"))
+
+
+def unfit(db: Database, vm: str, host: str) -> XapiError | None:
+    """Tell why a VM cannot run on a host; None when it can."""
+    record = db.row("VM", vm).fields
+    there = db.row("host", host).fields
+    return (
+        _invalid(record)
+        or _unavailable(db, record, host, there)
+        or _incompatible(vm, record, host, there)
+        or _unreachable(db, vm, record, host)
+        or _too_small(db, vm, record, host, there)
+    )
+
+
+def _invalid(record: _Record) -> XapiError | None:
+    """Check the VM alone."""
+    maximum, at_startup = record["VCPUs_max"], record["VCPUs_at_startup"]
+    if maximum < 1:
+        return XapiError("INVALID_VALUE", "VCPUs_max", str(maximum))
+    if at_startup < 1:
+        return XapiError("INVALID_VALUE", "VCPUs-at-startup", str(at_startup))
+    if at_startup > maximum:
+        reason = "value greater than VCPUs-max"
+        return XapiError("VALUE_NOT_SUPPORTED", "VCPUs-at-startup", str(at_startup), reason)
+    limits = [record[f"memory_{limit}"] for limit in _LIMITS]
+    if limits != sorted(limits):
+        return XapiError("MEMORY_CONSTRAINT_VIOLATION")
+    if record["HVM_shadow_multiplier"] < 1.0:
+        shown = shown_float(record["HVM_shadow_multiplier"])
+        return XapiError("INVALID_VALUE", "HVM_shadow_multiplier", shown)
+    return None
+
+
+def _unavailable(db: Database, record: _Record, host: str, there: _Record) -> XapiError | None:
+    if not is_live(db, host):
+        return XapiError("HOST_NOT_LIVE")
+    if record["is_control_domain"]:
+        if record["affinity"] not in {NULL, host}:
+            text = "Cannot boot a control domain on a host different from its affinity"
+            return XapiError("OPERATION_NOT_ALLOWED", text)
+        return None
+    stays = record["power_state"] == "Running" and record["resident_on"] == host
+    return None if there["enabled"] or stays else XapiError("HOST_DISABLED", host)
+
+
+def _incompatible(vm: str, record: _Record, host: str, there: _Record) -> XapiError | None:
+    versions = there["virtual_hardware_platform_versions"] or [0]
+    wanted = record["hardware_platform_version"]
+    if wanted not in versions:
+        known = "[" + "; ".join(map(str, versions)) + "]"
+        code = "VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION"
+        return XapiError(code, host, known, vm, str(wanted))
+    capabilities = there["capabilities"]
+    hvm = not capabilities or any("hvm" in capability for capability in capabilities)
+    if not hvm and record["domain_type"] in {"hvm", "pvh", "pv_in_pvh"}:
+        return XapiError("VM_HVM_REQUIRED", vm)
+    return None
+
+
+def _unreachable(db: Database, vm: str, record: _Record, host: str) -> XapiError | None:
+    """Check that the host reaches the VM's disks and networks."""
+    reached = {
+        db.get("PBD", pbd, "SR")
+        for pbd in db.get("host", host, "PBDs")
+        if db.get("PBD", pbd, "currently_attached")
+    }
+    for sr in storage_of(db, record):
+        if sr not in reached:
+            return XapiError("VM_REQUIRES_SR", vm, sr)
+    for vif in record["VIFs"]:
+        network = db.get("VIF", vif, "network")
+        if db.exists("network", network) and not _has_network(db, host, network, vm):
+            return XapiError("VM_REQUIRES_NETWORK", vm, network)
+    return None
+
+
+def storage_of(db: Database, record: _Record) -> Iterable[str]:
+    """List the SRs of what a VM has in its drives, and of its memory while it is suspended."""
+    disks = [db.get("VBD", vbd, "VDI") for vbd in record["VBDs"]]
+    if record["power_state"] == "Suspended":
+        disks.append(record["suspend_VDI"])
+    return [db.get("VDI", disk, "SR") for disk in disks if db.exists("VDI", disk)]
+
+
+def _has_network(db: Database, host: str, network: str, vm: str) -> bool:
+    """Whether a network reaches a host; one without a PIF lives where its VMs are."""
+    pifs = db.get("network", network, "PIFs")
+    if pifs:
+        return any(db.get("PIF", pif, "host") == host for pif in pifs)
+    vms = {
+        db.get("VIF", vif, "VM")
+        for vif in db.get("network", network, "VIFs")
+        if db.get("VIF", vif, "currently_attached")
+    }
+    places = {
+        db.get("VM", other, "resident_on")
+        for other in vms
+        if other != vm and db.exists("VM", other) and db.get("VM", other, "power_state") in _ALIVE
+    }
+    return places <= {host}
+
+
+def _too_small(
+    db: Database, vm: str, record: _Record, host: str, there: _Record
+) -> XapiError | None:
+    needed, available = needed_by(record), free_memory(db, host, but=vm)
+    if needed > available:
+        return XapiError("HOST_NOT_ENOUGH_FREE_MEMORY", str(needed), str(available))
+    count = there["cpu_info"].get("cpu_count", "")
+    unrestricted = record["platform"].get("vcpu-unrestricted", "").lower() in {"1", "true"}
+    if count.isdecimal() and record["VCPUs_max"] > int(count) and not unrestricted:
+        return XapiError("HOST_NOT_ENOUGH_PCPUS", str(record["VCPUs_max"]), count)
+    return None
