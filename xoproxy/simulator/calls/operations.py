@@ -11,7 +11,7 @@ because xapi restarted.
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 from xoproxy.simulator.calls.registry import Call
@@ -29,17 +29,35 @@ async def wait_until_allowed(call: Call, cls: str, ref: str, operation: str) -> 
 
     XAPI tries again after 1 to 20 s, for up to two hours (helpers.ml, retry_until_timeout).
     """
+    await _wait(call, [(cls, ref, operation)])
+
+
+async def _wait(call: Call, targets: Sequence[tuple[str, str, str]]) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_S / call.world.speed
     while True:
         try:
-            check(call.db, cls, ref, operation)
+            for target in targets:
+                check(call.db, *target)
         except XapiError as error:
             if error.code != "OTHER_OPERATION_IN_PROGRESS" or loop.time() >= deadline:
                 raise
         else:
             return
         await asyncio.sleep(random.uniform(*BACKOFF_S) / call.world.speed)
+
+
+@contextlib.asynccontextmanager
+async def operations_on(call: Call, *targets: tuple[str, str, str]) -> AsyncIterator[None]:
+    """Wait until all of some (class, reference, operation) are allowed, then show them.
+
+    They are taken off again in the opposite order.
+    """
+    await _wait(call, targets)
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            stack.enter_context(marked(call, *target))
+        yield
 
 
 @contextlib.contextmanager

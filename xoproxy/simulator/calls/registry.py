@@ -11,12 +11,13 @@ a value of the message's type, or a Result; it may be a coroutine. Failures are 
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from xoproxy.simulator.database import Database, Row
 from xoproxy.simulator.datamodel import ClassModel
 from xoproxy.simulator.events import Events
+from xoproxy.simulator.hardware import Hardware
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.rpc import Codec
 from xoproxy.simulator.sessions import Sessions
@@ -52,6 +53,7 @@ class World:
     legacy: LegacyEvents
     group: asyncio.TaskGroup
     speed: float
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 @dataclass(frozen=True, slots=True)
