@@ -31,6 +31,7 @@ CONNECTION_LIMIT: Final = 800
 BACKLOG: Final = 128
 JSON_PATHS: Final = ("/jsonrpc", "/json")
 CONTROL_PATH: Final = "/_sim/"
+METHODS: Final = ("GET", "PUT", "CONNECT")  # besides POST and OPTIONS
 EVENT_CALLS: Final = ("event.from", "event.next")
 
 Control: TypeAlias = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
@@ -105,6 +106,10 @@ class HttpServer:
         )
         bound: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return bound
+
+    @property
+    def is_listening(self) -> bool:
+        return self._server is not None
 
     def stop_listening(self) -> None:
         """Close the listener; connections go on."""
@@ -186,8 +191,8 @@ class HttpServer:
 
     async def _respond_by_handler(self, connection: Connection, head: Head) -> None:
         handler = self._handlers.get((head.method, head.path))
-        if handler is None:
-            raise PageError(403)  # XAPI's answer to a path without a handler
+        if handler is None:  # XAPI's answers to a method, and to a path, without any handler
+            raise PageError(403 if head.method in METHODS else 501)
         reply = await handler(connection, head)
         if reply is not None:
             answer = reply_head(reply, head.version)

@@ -21,7 +21,7 @@ REASONS: Final = {
     409: "Conflict",
     431: "Request Header Fields Too Large",
     500: "Internal Error",
-    501: "Not Implemented",
+    501: "Method Not Implemented",
     503: "Service Unavailable",
 }
 
@@ -33,15 +33,22 @@ class PageError(Exception):
         status: one of REASONS.
         headers: in addition, like WWW-Authenticate.
         reason: instead of the usual one.
+        bare: XAPI's handlers answer some errors by a head alone, without a page.
     """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str] | None = None, reason: str | None = None
+        self,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
+        *,
+        bare: bool = False,
     ) -> None:
         super().__init__(status)
         self.status = status
         self.headers = dict(headers or {})
         self.reason = reason or REASONS[status]
+        self.bare = bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a handler answers; the connection is closed after it, as XAPI's handlers do."""
+    """What a handler answers; the connection is closed after it, as XAPI's handlers do.
+
+    An empty content type is not sent.
+    """
 
     body: bytes
     content_type: str
@@ -129,12 +139,14 @@ def cors_head(request: Head) -> bytes:
 
 def reply_head(reply: Reply, version: str) -> bytes:
     """Return the head of a handler's answer."""
-    extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+    headers = dict(reply.headers)
+    if reply.content_type:
+        headers["Content-Type"] = reply.content_type
+    extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"{_status_line(version, reply.status)}"
         "Connection: close\r\n"
         "Cache-Control: no-cache, no-store\r\n"
-        f"Content-Type: {reply.content_type}\r\n"
         "Access-Control-Allow-Origin: *\r\n"
         f"{extra}"
         f"Content-Length: {len(reply.body)}\r\n\r\n"
@@ -148,15 +160,15 @@ def page(error: PageError, version: str) -> tuple[bytes, bytes]:
         "The request was refused.<hr/></body></html>"
     ).encode()
     extra = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items())
+    described = f"Content-Type: text/html\r\nContent-Length: {len(body)}\r\n"
     head = (
         f"{_status_line(version, error.status, error.reason)}"
         "Connection: close\r\n"
         "Cache-Control: no-cache, no-store\r\n"
-        "Content-Type: text/html\r\n"
         f"{extra}"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{'' if error.bare else described}\r\n"
     ).encode()
-    return head, body
+    return head, b"" if error.bare else body
 
 
 def _status_line(version: str, status: int, reason: str | None = None) -> str:
