@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.rules.devices import devices_of
 from xoproxy.simulator.rules.registry import Reader, Rules
 from xoproxy.simulator.wiretypes import Json
 
@@ -338,10 +339,11 @@ _CHECKS: Final[tuple[_Check, ...]] = (
 )
 
 
-def _appliance_of(db: Database, vm: str) -> Iterator[Reader]:
+def _readers_of(db: Database, vm: str) -> Iterator[Reader]:
+    yield from devices_of(db, vm)
     appliance = db.get("VM", vm, "appliance")
     if db.exists("VM_appliance", appliance):
         yield "VM_appliance", appliance
 
 
-VM: Final = Rules(ADVERTISED, refusal, readers=_appliance_of)
+VM: Final = Rules(ADVERTISED, refusal, readers=_readers_of)
