@@ -100,6 +100,7 @@ class Control:
             "sessions": len(pool.sessions),
             "event_waits": pool.events.waiting,
             "calls": dict(pool.dispatcher.calls),
+            "faults": dict(self.faults.struck),
             "generation": pool.database.generation,
             "objects": {cls: pool.database.count(cls) for cls in pool.database.tables},
         }

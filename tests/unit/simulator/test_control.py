@@ -24,9 +24,10 @@ async def test_statistics_are_complete(pool: SimulatedPool) -> None:
     pool.dispatcher.calls["VM.start"] += 2
     status, stats = await ask(pool, "GET", "/_sim/stats")
     assert status == 200
-    assert set(stats) == {"sessions", "event_waits", "calls", "generation", "objects"}
+    assert set(stats) == {"sessions", "event_waits", "calls", "faults", "generation", "objects"}
     assert stats["sessions"] == stats["event_waits"] == 0
     assert stats["calls"] == {"VM.start": 2}
+    assert stats["faults"] == {}
     assert stats["generation"] == pool.database.generation
     assert set(stats["objects"]) == set(pool.database.tables)
     assert stats["objects"]["pool"] == 1

@@ -14,6 +14,7 @@ from xoproxy.simulator.faults.kinds import (
     Nothing,
     OlderDatabase,
     Restart,
+    Sifting,
 )
 from xoproxy.simulator.faults.upheaval import Upheavals
 
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """The faults of one pool."""
+    """The faults of one pool.
+
+    Attributes:
+        struck: by kind, how many connections, requests or answers were hit; of those that happen
+            to the pool, how many there were.
+    """
 
     def __init__(self, pool: "SimulatedPool") -> None:
         self._upheavals = Upheavals(pool)
         self._wire = self._upheavals.wire
+        self.struck = self._wire.struck
         self.up = self._upheavals.up
 
     async def begin(self, fault: Fault) -> None:
@@ -36,10 +43,11 @@ class Faults:
             FaultRefusedError: it is impossible now.
         """
         match fault:
-            case Drop() | BlackHole() | HalfOpen() | Delay() | Fail():
+            case Drop() | BlackHole() | HalfOpen() | Delay() | Fail() | Sifting():
                 self._wire.begin(fault)
             case Restart() | OlderDatabase() | Member() | ExpireSessions():
                 await self._upheavals.begin(fault)
+                self.struck[fault.name] += 1
             case Nothing():
                 self._wire.end()
                 self._upheavals.end()

@@ -1,6 +1,6 @@
 """The faults that can be asked for, and what each of them takes."""
 
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -9,10 +9,19 @@ _Asked = TypeVar("_Asked")
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=3_600_000)]
+Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 30)]
+Truncation: TypeAlias = Literal["closed", "cut"]
+Nonsense: TypeAlias = Literal["garbage", "half", "html", "wrong_id", "empty"]
 
 
 class _Kind(Struct, tag_field="kind", forbid_unknown_fields=True):
     """A fault as it is asked for: `{"kind": .., ..}`."""
+
+    @property
+    def name(self) -> str:
+        """Its `kind`."""
+        return str(self.__struct_config__.tag)
 
 
 class Drop(_Kind, tag="drop"):
@@ -34,8 +43,73 @@ class HalfOpen(_Kind, tag="half_open"):
 class Delay(_Kind, tag="delay"):
     """Each answer comes `ms` later."""
 
-    ms: Annotated[float, Meta(ge=0, le=3_600_000)]
+    ms: Milliseconds
     seconds: Seconds | None = None
+
+
+class Sifting(_Kind, kw_only=True):
+    """A fault that hits some of the requests.
+
+    Attributes:
+        seconds: how long it lasts; for ever without it.
+        method: hits calls of this one only (`event.from`), or requests for this path.
+        probability: hits so many of those.
+        seed: of the chance: the same seed hits the same ones, if they come in the same order.
+    """
+
+    seconds: Seconds | None = None
+    method: str | None = None
+    probability: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    seed: int = 1
+
+
+class Reset(Sifting, tag="reset", kw_only=True):
+    """Reset the connection in the middle of an answer, `after_bytes` of its body, or half of it."""
+
+    after_bytes: Bytes = 100
+
+
+class Jitter(Sifting, tag="jitter", kw_only=True):
+    """Each answer comes up to `ms` later, at random; on top of `delay`."""
+
+    ms: Milliseconds
+
+
+class Slow(Sifting, tag="slow", kw_only=True):
+    """Bodies of answers come in small pieces, `bytes_per_s`."""
+
+    bytes_per_s: Annotated[float, Meta(ge=1, le=1e9)]
+
+
+class Truncated(Sifting, tag="truncated", kw_only=True):
+    """Answers end early.
+
+    `how`: `closed`, the connection ends before all that Content-Length promised; `cut`,
+    Content-Length is right, but what it counts is not whole. Without it: either, by the seed.
+    """
+
+    how: Truncation | None = None
+
+
+class InvalidJson(Sifting, tag="invalid_json", kw_only=True):
+    """Answers, in XML too, are none, though their head is right.
+
+    `how`: `garbage`; the second `half` of an answer; an `html` page with status 200; `wrong_id`,
+    the answer to a call that was never made (XML-RPC has no ids: an answer without a value);
+    `empty`. Without it: any of them, by the seed.
+    """
+
+    how: Nonsense | None = None
+
+
+class Pages(Sifting, tag="pages", kw_only=True):
+    """Requests are answered by an HTML page with this `status`, and the connection closes."""
+
+    status: Literal[500, 503] = 500
+
+
+class TooManyPendingTasks(Sifting, tag="too_many_pending_tasks", kw_only=True):
+    """Calls fail with TOO_MANY_PENDING_TASKS, as on a pool that has too much to do."""
 
 
 class Restart(_Kind, tag="restart"):
@@ -79,6 +153,13 @@ Fault: TypeAlias = (
     | BlackHole
     | HalfOpen
     | Delay
+    | Reset
+    | Jitter
+    | Slow
+    | Truncated
+    | InvalidJson
+    | Pages
+    | TooManyPendingTasks
     | Restart
     | OlderDatabase
     | Member

@@ -5,7 +5,21 @@ import json
 import pytest
 
 from xoproxy.simulator.faults import kinds
-from xoproxy.simulator.faults.kinds import AskedError, Delay, Drop, Fail, Member, OlderDatabase
+from xoproxy.simulator.faults.kinds import (
+    AskedError,
+    Delay,
+    Drop,
+    Fail,
+    InvalidJson,
+    Jitter,
+    Member,
+    OlderDatabase,
+    Pages,
+    Reset,
+    Slow,
+    TooManyPendingTasks,
+    Truncated,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +29,18 @@ from xoproxy.simulator.faults.kinds import AskedError, Delay, Drop, Fail, Member
         ({"kind": "drop", "seconds": 2}, Drop(2.0)),
         ({"kind": "delay", "ms": 20, "seconds": 1.5}, Delay(20.0, 1.5)),
         ({"kind": "member"}, Member()),
+        ({"kind": "reset"}, Reset(after_bytes=100)),
+        ({"kind": "reset", "after_bytes": 0, "seconds": 3}, Reset(after_bytes=0, seconds=3.0)),
+        ({"kind": "jitter", "ms": 50, "seed": 9}, Jitter(ms=50.0, seed=9)),
+        ({"kind": "slow", "bytes_per_s": 9, "method": "X"}, Slow(bytes_per_s=9.0, method="X")),
+        ({"kind": "truncated"}, Truncated(how=None, probability=1.0, seed=1)),
+        ({"kind": "truncated", "how": "cut"}, Truncated(how="cut")),
+        (
+            {"kind": "invalid_json", "how": "empty", "probability": 0.5},
+            InvalidJson(how="empty", probability=0.5),
+        ),
+        ({"kind": "pages", "status": 503}, Pages(status=503)),
+        ({"kind": "too_many_pending_tasks", "seconds": 1}, TooManyPendingTasks(seconds=1.0)),
         ({"kind": "older_database", "changes": 7}, OlderDatabase(7, 1.0)),
         (
             {"kind": "fail", "code": "X", "params": ["a"], "method": "VM.start", "count": 3},
@@ -24,6 +50,11 @@ from xoproxy.simulator.faults.kinds import AskedError, Delay, Drop, Fail, Member
 )
 def test_a_fault_is_decoded(asked: object, fault: object) -> None:
     assert fault == kinds.fault(json.dumps(asked).encode())
+
+
+@pytest.mark.parametrize("kind", kinds.Fault.__args__)
+def test_each_kind_says_what_it_is(kind: type) -> None:
+    assert kind.__doc__
 
 
 def test_all_kinds_of_the_contract_are_known() -> None:
@@ -42,6 +73,13 @@ def test_all_kinds_of_the_contract_are_known() -> None:
         ({"kind": "delay", "ms": "x"}, "Expected `float`, got `str` - at `$.ms`"),
         ({"kind": "restart", "seconds": -1}, "`float` >= 0.0 - at `$.seconds`"),
         ({"kind": "older_database"}, "missing required field `changes`"),
+        ({"kind": "reset", "after_bytes": -1}, "`int` >= 0"),
+        ({"kind": "jitter"}, "missing required field `ms`"),
+        ({"kind": "slow", "bytes_per_s": 0}, "`float` >= 1.0"),
+        ({"kind": "truncated", "how": "badly"}, "Invalid enum value 'badly' - at `$.how`"),
+        ({"kind": "invalid_json", "probability": 0}, "`float` > 0.0 - at `$.probability`"),
+        ({"kind": "invalid_json", "probability": 1.1}, "`float` <= 1.0 - at `$.probability`"),
+        ({"kind": "pages", "status": 404}, "Invalid enum value 404 - at `$.status`"),
         ({"kind": "fail"}, "missing required field `code`"),
         ({"kind": "fail", "code": ""}, "length >= 1"),
         ({"kind": "fail", "code": "X", "params": [1]}, "Expected `str`, got `int`"),
