@@ -1,9 +1,8 @@
-"""The adapter that speaks JSON-RPC 2.0 to XAPI over HTTP: connections, the session, etiquette.
+"""The adapter that speaks JSON-RPC 2.0 to XAPI: the session, the coordinator, etiquette.
 
-XAPI's server is particular: a request's header block must stay under 1,024 bytes and its body
-under 300 KiB, chunked requests are refused, and a connection serves one request at a time. So
-headers are few, bodies are measured before they go, and a pool gets eight connections for calls
-and one for the long poll.
+How a request gets there is a carrier's affair (carrier.py, xmlrpc.py). XAPI refuses bodies of
+300 KiB and more, so they are measured before they go; and it serves a bounded number of requests
+at once, so a pool gets eight calls and the long poll.
 
 Texts of the errors raised here reach clients: they name no address and no credential; the cause
 that hangs on them, for the log, may.
@@ -12,17 +11,14 @@ that hangs on them, for the log, may.
 import asyncio
 import ipaddress
 import random
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-import aiohttp
 import msgspec
 from yarl import URL
 
-from xoproxy import __version__
 from xoproxy.errors import (
     ConfigError,
     ErrorCode,
@@ -33,6 +29,7 @@ from xoproxy.errors import (
 )
 from xoproxy.model import XapiClass
 from xoproxy.pool import replies
+from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import in_slices
@@ -49,11 +46,6 @@ _BUSY_ATTEMPTS = 6
 _BUSY_DELAY_S = 0.25
 _API_VERSION = "1.1"
 _AUTH_CODES = frozenset({"SESSION_AUTHENTICATION_FAILED", "SESSION_AUTHORIZATION_FAILED"})
-_HEADERS = {
-    "User-Agent": f"xoproxy/{__version__}",
-    "Accept": "application/json",
-    "Content-Type": "application/json",
-}
 
 
 def endpoint(url: str) -> URL:
@@ -92,6 +84,13 @@ def fingerprint_digest(text: str) -> bytes:
     return digest
 
 
+def pinned(config: PoolConfig) -> bytes | None:
+    """Return the digest of the certificate to trust, if one was pinned and there is to be one."""
+    if not config.fingerprint or endpoint(config.url).scheme != "https":
+        return None
+    return fingerprint_digest(config.fingerprint)
+
+
 class JsonRpcClient:
     """One pool's `XapiClient`; to be entered before use.
 
@@ -100,39 +99,30 @@ class JsonRpcClient:
         settings: time-outs and bounds.
         originator: how XAPI groups our sessions; stable, so that leaked ones of an earlier run
             count against us and not against others.
+        carrier: brings requests to the pool; by default over HTTP.
     """
 
     def __init__(
-        self, config: PoolConfig, settings: LinkSettings, originator: str = "xoproxy"
+        self,
+        config: PoolConfig,
+        settings: LinkSettings,
+        originator: str = "xoproxy",
+        carrier: Carrier | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
         self._originator = originator
         self._home = endpoint(config.url)
         self._url = self._home
-        self._ssl: bool | aiohttp.Fingerprint = True
-        if config.fingerprint and self._home.scheme == "https":
-            self._ssl = aiohttp.Fingerprint(fingerprint_digest(config.fingerprint))
+        self._carrier = carrier or HttpCarrier(settings, pinned(config))
         self._session = ""
         self._failures = 0
         """Requests in a row without an answer."""
         self._slots = asyncio.Semaphore(settings.calls)
         self._last_id = 0
-        self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._settings.calls + 1, socket_factory=_keepalive_socket
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            skip_auto_headers=("Accept-Encoding",),
-            # asyncio.timeout bounds each request as a whole; only connecting has its own bound
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._settings.connect_timeout_s
-            ),
-        )
+        await self._carrier.__aenter__()
         return self
 
     async def __aexit__(
@@ -141,8 +131,7 @@ class JsonRpcClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._http is not None:
-            await self._http.close()
+        await self._carrier.__aexit__(kind, error, trace)
 
     async def login(self) -> None:
         """Open a session, following HOST_IS_SLAVE to the coordinator.
@@ -151,6 +140,7 @@ class JsonRpcClient:
         If it does not answer, the next attempt starts from the configured address again.
         """
         self._session = ""
+        self._carrier.login_begins()
         config = self._config
         params = [config.username, config.password, _API_VERSION, self._originator]
         for _ in range(_REDIRECTS):
@@ -250,10 +240,13 @@ class JsonRpcClient:
     ) -> T:
         try:
             async with asyncio.timeout(patience_s) as patience:
-                data = await self._post(body, patience)
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+                data = await self._carrier.post(self._url, body, patience)
+        except TimeoutError as error:
             self._fall_back()
-            raise _unreachable(error) from error
+            raise PoolUnreachable("The pool did not answer in time.", "TIMEOUT") from error
+        except PoolUnreachable:
+            self._fall_back()
+            raise
         self._failures = 0
         return await in_slices(replies.scan(decoder, data))
 
@@ -265,34 +258,6 @@ class JsonRpcClient:
         self._failures += 1
         if self._failures >= _SILENT:
             self._url = self._home
-
-    async def _post(self, body: bytes, patience: asyncio.Timeout) -> bytes:
-        """Send a request and read the answer; a long one may take its time while it goes on."""
-        if self._http is None:
-            raise RuntimeError("enter the client before use")
-        parts: list[bytes] = []
-        size = 0
-        url = self._url / "jsonrpc"
-        async with self._http.post(
-            url, data=body, ssl=self._ssl, allow_redirects=False
-        ) as response:
-            if response.status != 200:  # noqa: PLR2004 - XAPI answers errors with 200, too
-                response.close()
-                raise PoolUnreachable(
-                    f"The answer is not XAPI's (HTTP status {response.status}).", "NOT_XAPI"
-                )
-            async for part in response.content.iter_any():
-                patience.reschedule(_now_s() + self._settings.connect_timeout_s)
-                parts.append(part)
-                size += len(part)
-                if size > self._settings.reply_bytes:
-                    response.close()
-                    raise PoolUnreachable("The answer is larger than allowed.", "NOT_XAPI")
-        return b"".join(parts)
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def with_address(home: URL, address: str) -> URL:
@@ -324,32 +289,3 @@ def _result(result: T | None, error: msgspec.Raw) -> T:
     if result is None:
         raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
     return result
-
-
-_SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
-    (TimeoutError, "The pool did not answer in time.", "TIMEOUT"),
-    (aiohttp.ServerFingerprintMismatch, "The certificate is not the accepted one.", "CERTIFICATE"),
-    (aiohttp.ClientSSLError, "The pool's certificate is not trusted.", "CERTIFICATE"),
-    (aiohttp.ClientConnectorDNSError, "The pool's name cannot be resolved.", "UNREACHABLE"),
-    (aiohttp.ClientConnectorError, "The pool does not accept connections.", "UNREACHABLE"),
-    (aiohttp.ClientResponseError, "The answer is not HTTP.", "NOT_XAPI"),
-    (Exception, "The connection to the pool broke.", "UNREACHABLE"),
-)
-"""What went wrong, most telling first (several are subclasses of each other)."""
-
-
-def _unreachable(error: Exception) -> PoolUnreachable:
-    return next(
-        PoolUnreachable(text, code) for kind, text, code in _SENTENCES if isinstance(error, kind)
-    )
-
-
-def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a socket on which a dead peer shows within half a minute, even if nobody writes."""
-    family, kind, protocol, *_ = address
-    sock = socket.socket(family=family, type=kind, proto=protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):  # Linux and most others; Windows lacks some
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return sock

@@ -1,0 +1,181 @@
+"""How a JSON-RPC request gets to a server and its answer back: over HTTP, as XAPI wants it.
+
+XAPI's server is particular: a request's header block must stay under 1,024 bytes and its body under
+300 KiB, and chunked requests are refused. So headers are few, and whoever makes a body measures it
+(jsonrpc.py). A pool gets eight connections for calls and one for the long poll.
+
+Pools from before JSON-RPC have a carrier of their own: xmlrpc.py.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import aiohttp
+from yarl import URL
+
+from xoproxy import __version__
+from xoproxy.errors import PoolUnreachable
+from xoproxy.pool.client import LinkSettings
+
+USER_AGENT = f"xoproxy/{__version__}"
+
+_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "application/json",
+    "Content-Type": "application/json",
+}
+_OK = 200
+_NO_SUCH_THING = frozenset({403, 404, 405, 500, 501})
+"""What servers say to a request that they do not understand; XAPI answers an unknown path 403."""
+
+
+class Carrier(Protocol):
+    """Brings JSON-RPC requests to one pool's servers; to be entered before use."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+        """Bring a request to a server and return its answer.
+
+        Args:
+            url: scheme, host and port.
+            body: a JSON-RPC 2.0 request.
+            patience: of the caller; moved on while an answer comes in.
+
+        Raises:
+            PoolUnreachable: no answer; the text names no address.
+        """
+
+    def login_begins(self) -> None:
+        """Learn anew what was learnt of the servers; somebody may have updated them."""
+
+
+class NoJsonRpc(PoolUnreachable):
+    """The server answers, but not like one that has JSON-RPC."""
+
+
+class HttpCarrier:
+    """Posts JSON to `/jsonrpc`.
+
+    Args:
+        settings: time-outs and bounds.
+        fingerprint: SHA-256 of the certificate to trust; None for what the system trusts.
+    """
+
+    def __init__(self, settings: LinkSettings, fingerprint: bytes | None = None) -> None:
+        self._settings = settings
+        self._ssl: bool | aiohttp.Fingerprint = True
+        if fingerprint is not None:
+            self._ssl = aiohttp.Fingerprint(fingerprint)
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._settings.calls + 1, socket_factory=_keepalive_socket
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            skip_auto_headers=("Accept-Encoding",),
+            # asyncio.timeout bounds each request as a whole; only connecting has its own bound
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._settings.connect_timeout_s
+            ),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    def login_begins(self) -> None:
+        pass  # connections stay good
+
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+        try:
+            return await self._post(url, body, patience)
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise _unreachable(error) from error
+
+    async def _post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+        """Send a request and read the answer; a long one may take its time while it goes on."""
+        if self._http is None:
+            raise RuntimeError("enter the carrier before use")
+        parts: list[bytes] = []
+        size = 0
+        async with self._http.post(
+            url / "jsonrpc", data=body, ssl=self._ssl, allow_redirects=False
+        ) as response:
+            if response.status != _OK:  # XAPI answers errors with 200, too
+                response.close()
+                kind = NoJsonRpc if response.status in _NO_SUCH_THING else PoolUnreachable
+                text = f"The answer is not XAPI's (HTTP status {response.status})."
+                raise kind(text, "NOT_XAPI")
+            async for part in response.content.iter_any():
+                patience.reschedule(
+                    asyncio.get_running_loop().time() + self._settings.connect_timeout_s
+                )
+                parts.append(part)
+                size += len(part)
+                if size > self._settings.reply_bytes:
+                    response.close()
+                    raise PoolUnreachable("The answer is larger than allowed.", "NOT_XAPI")
+        if parts and parts[0].startswith(b"<"):  # an old XAPI takes every POST for XML-RPC
+            raise NoJsonRpc("The answer is not XAPI's.", "NOT_XAPI")
+        return b"".join(parts)
+
+
+_OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"})
+
+_SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
+    (TimeoutError, "The pool did not answer in time.", "TIMEOUT"),
+    (aiohttp.ServerFingerprintMismatch, "The certificate is not the accepted one.", "CERTIFICATE"),
+    (aiohttp.ClientSSLError, "The pool's certificate is not trusted.", "CERTIFICATE"),
+    (aiohttp.ClientConnectorDNSError, "The pool's name cannot be resolved.", "UNREACHABLE"),
+    (aiohttp.ClientConnectorError, "The pool does not accept connections.", "UNREACHABLE"),
+    (aiohttp.ClientResponseError, "The answer is not HTTP.", "NOT_XAPI"),
+    (Exception, "The connection to the pool broke.", "UNREACHABLE"),
+)
+"""What went wrong, most telling first (several are subclasses of each other)."""
+
+
+def _unreachable(error: Exception) -> PoolUnreachable:
+    if any(getattr(cause, "reason", None) in _OLD_TLS for cause in _chain(error)):
+        return PoolUnreachable(
+            "The pool speaks only versions of TLS before 1.2, which are not safe.", "CERTIFICATE"
+        )
+    return next(
+        PoolUnreachable(text, code) for kind, text, code in _SENTENCES if isinstance(error, kind)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make a socket on which a dead peer shows within half a minute, even if nobody writes."""
+    family, kind, protocol, *_ = address
+    sock = socket.socket(family=family, type=kind, proto=protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):  # Linux and most others; Windows lacks some
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return sock
