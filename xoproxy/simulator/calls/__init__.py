@@ -4,7 +4,6 @@ Importing this package registers all hand-written calls (see `registry`).
 """
 
 from xoproxy.simulator.calls import (
-    devices,
     event,
     host,
     message,
@@ -14,12 +13,13 @@ from xoproxy.simulator.calls import (
     session,
     storage,
     task,
+    vbd,
+    vif,
     vm,
     vm_settings,
 )
 
 __all__ = [
-    "devices",
     "event",
     "host",
     "message",
@@ -29,6 +29,8 @@ __all__ = [
     "session",
     "storage",
     "task",
+    "vbd",
+    "vif",
     "vm",
     "vm_settings",
 ]

@@ -4,6 +4,7 @@ from typing import Final
 
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.lifecycle import devices
 from xoproxy.simulator.wiretypes import Json
 
 DEFAULT_MTU: Final = 1500
@@ -37,7 +38,7 @@ def destroy(call: Call, network: str) -> None:
     if record["other_config"].get("is_host_internal_management_network") == "true":
         raise XapiError("CANNOT_DESTROY_SYSTEM_NETWORK", network)
     for vif in record["VIFs"]:
-        destroy_vif(call, vif)
+        devices.remove_device(call.db, "VIF", vif)
     call.db.destroy("network", network)
 
 
@@ -52,11 +53,3 @@ def set_default_locking_mode(call: Call, network: str, value: str) -> None:
 def _attached(call: Call, network: str) -> list[str]:
     vifs: list[str] = call.db.get("network", network, "VIFs")
     return [vif for vif in vifs if call.db.get("VIF", vif, "currently_attached")]
-
-
-def destroy_vif(call: Call, vif: str) -> None:
-    """Delete a VIF's row and that of its metrics."""
-    metrics = call.db.get("VIF", vif, "metrics")
-    if call.db.exists("VIF_metrics", metrics):
-        call.db.destroy("VIF_metrics", metrics)
-    call.db.destroy("VIF", vif)

@@ -5,10 +5,10 @@ import uuid as uuids
 from typing import Final
 
 from xoproxy.simulator import allowed
-from xoproxy.simulator.calls import devices
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.wiretypes import NULL, Json
+from xoproxy.simulator.lifecycle import devices
+from xoproxy.simulator.wiretypes import Json
 
 SCAN_S: Final = 1.0
 UNKNOWN_SIZE: Final = -1  # what XAPI writes before a driver has told
@@ -158,12 +158,7 @@ def destroy_vdi(call: Call, vdi: str) -> None:
     """Delete a disk and the VBDs that hold it; CD drives are emptied."""
     record = _unused(call, vdi, "destroy")
     call.db.destroy("VDI", vdi)
-    for vbd in record["VBDs"]:
-        if call.db.get("VBD", vbd, "type") == "CD":
-            call.db.write("VBD", vbd, "VDI", NULL)
-            call.db.write("VBD", vbd, "empty", value=True)
-        else:
-            devices.remove_vbd(call, vbd)
+    devices.release_disk(call.db, record["VBDs"])
     if call.db.exists("SR", record["SR"]):
         _allocate(call, record["SR"], -record["virtual_size"])
 

@@ -2,11 +2,11 @@
 
 import uuid as uuids
 
-from xoproxy.simulator.calls import devices, vm_checks
+from xoproxy.simulator.calls import vm_checks
 from xoproxy.simulator.calls.host import hosts_that_run
-from xoproxy.simulator.calls.network import destroy_vif
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.lifecycle import devices
 from xoproxy.simulator.wiretypes import NULL, Json
 
 MIB = 1 << 20
@@ -71,7 +71,7 @@ def clone(call: Call, vm: str, new_name: str) -> str:
         for vif in record["VIFs"]:
             source = call.db.record("VIF", vif)
             mac = devices.mac_of(source["device"], other_config["mac_seed"])
-            devices.add_vif(call, {**source, "uuid": "", "VM": copy, "MAC": mac})
+            devices.add_vif(call.db, {**source, "uuid": "", "VM": copy, "MAC": mac})
     return copy
 
 
@@ -83,9 +83,9 @@ def destroy(call: Call, vm: str) -> None:
     with vm_checks.running(call, vm, "destroy") as record:
         call.db.write("VM", vm, "appliance", NULL)
         for vbd in record["VBDs"]:
-            devices.remove_vbd(call, vbd)
+            devices.remove_device(call.db, "VBD", vbd)
         for vif in record["VIFs"]:
-            destroy_vif(call, vif)
+            devices.remove_device(call.db, "VIF", vif)
         for cls, field in (("console", "consoles"), ("VTPM", "VTPMs"), ("VUSB", "VUSBs")):
             for ref in record[field]:
                 call.db.destroy(cls, ref)
@@ -139,4 +139,4 @@ def _clone_vbd(call: Call, vbd: str, vm: str) -> None:
         disk = call.db.record("VDI", vdi)
         new = str(uuids.uuid4())
         vdi = call.db.create("VDI", {**disk, "uuid": new, "location": new})
-    devices.add_vbd(call, {**source, "uuid": "", "VM": vm, "VDI": vdi})
+    devices.add_vbd(call.db, {**source, "uuid": "", "VM": vm, "VDI": vdi})

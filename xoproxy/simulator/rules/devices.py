@@ -71,7 +71,7 @@ def attach_refusal(db: Database, vbd: str) -> XapiError | None:
     ]
     shared = disk["sharable"] or _is_control_domain(db, record["VM"])
     if not shared and ("RW" in others or (writes and others)):
-        return XapiError("VDI_IN_USE", record["VDI"], "attach")
+        return XapiError("VDI_IN_USE", record["VDI"])
     if writes and disk["read_only"]:
         return XapiError("VDI_READONLY", record["VDI"])
     return None

@@ -1,0 +1,1 @@
+"""Calls, class by class: what each writes, in which order, and how it fails."""
