@@ -185,6 +185,9 @@ class Database:
             value = cut_for_xml(value)
         if old == value and type(old) is type(value):
             return False
+        if field in table.model.hidden_fields:  # the release does not have it: no change to see
+            row.fields[field] = value
+            return False
         others = []
         if field in table.model.links:
             before, after = _targets(old), _targets(value)

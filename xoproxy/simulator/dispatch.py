@@ -144,7 +144,8 @@ def _require_count(message: Message, name: str, given: int) -> None:
     """Refuse a wrong number of parameters; where some are optional, surplus ones are ignored."""
     given -= int(message.has_session)
     mandatory = sum(not p.optional for p in message.params)
-    surplus = given > len(message.params) and mandatory == len(message.params)
+    strict = message.hidden_params or mandatory == len(message.params)
+    surplus = strict and given > message.accepts
     if given < mandatory or surplus:
         counts = str(mandatory), str(given)
         raise XapiError("MESSAGE_PARAMETER_COUNT_MISMATCH", name, *counts)
@@ -157,7 +158,7 @@ def _decode(spec: Spec, params: list[Json]) -> tuple[str, list[Json]]:
     session = _SESSION.accept(params[0]) if message.has_session else ""
     if message.removed:
         return session, []
-    given = params[int(message.has_session) :]
+    given = params[int(message.has_session) :][: message.accepts]
     arguments = [p.type.accept(value) for p, value in zip(expected, given, strict=False)]
     if spec.record_of is not None:
         arguments = [generated.accept_record(spec.record_of, arguments[0])]
@@ -173,7 +174,7 @@ def _specs_of(model: DataModel) -> dict[str, Spec]:
             message = _where_message(cls)
             specs[message.wire_name] = Spec(message, generated.get_all_records_where(cls))
     unknown = OPERATIONS.keys() - specs.keys()
-    if unknown:
+    if unknown and model.release is None:
         raise ValueError(f"operations that the data model does not have: {sorted(unknown)}")
     methods = sorted(name for name, spec in specs.items() if not spec.message.removed)
     specs |= {name.replace(".", "_", 1): spec for name, spec in specs.items()}  # as in event_from

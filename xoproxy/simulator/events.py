@@ -201,7 +201,8 @@ class Events:
 
     def inject(self, cls: str, ref: str) -> str:
         """Touch a row; returns a token that an event.from which saw it has passed."""
-        if cls == "message" or cls not in self._db.tables or not self._db.exists(cls, ref):
+        table = self._db.tables.get(cls)
+        if table is None or table.model.hidden or cls == "message" or ref not in table.rows:
             raise XapiError("HANDLE_INVALID", cls, ref)
         token = Token(self._db.generation - 1, 0)
         self._db.touch(cls, ref)
@@ -225,7 +226,8 @@ class Events:
     def _counts(self) -> dict[str, int]:
         counts = dict.fromkeys(HIDDEN_TABLES, 0)
         for model in self._db.model.classes.values():
-            counts[model.table] = self._db.count(model.name) if model.in_db else 0
+            if not model.hidden:
+                counts[model.table] = self._db.count(model.name) if model.in_db else 0
         return counts
 
 

@@ -28,11 +28,9 @@ class JsonCodec:
         return b"%d" % number
 
     def record(self, model: ClassModel, row: Row) -> bytes:
-        del model
         cached = row.wire.get("json")
         if cached is None:
-            present = {k: v for k, v in row.fields.items() if v is not None}
-            cached = row.wire["json"] = dump(present)
+            cached = row.wire["json"] = dump(model.record(row.fields))
         return cached
 
     def struct(self, members: Iterable[tuple[str, bytes]]) -> bytes:
@@ -43,10 +41,13 @@ class JsonCodec:
 
 
 class JsonRpc:
+    """JSON-RPC up to a version: pools that know 1.0 only answer so, whatever they are asked."""
+
     content_type = "application/json"
 
-    def __init__(self) -> None:
+    def __init__(self, newest: int = 2) -> None:
         self.codec = JsonCodec()
+        self._newest = newest
 
     def parse(self, body: bytes) -> Request:
         """Read a call. XAPI knows neither batches nor notifications."""
@@ -59,11 +60,12 @@ class JsonRpc:
         method, call_id = call.get("method"), call.get("id")
         if not isinstance(method, str):
             raise MalformedError("method is missing or no string")
-        if isinstance(call_id, bool) or not isinstance(call_id, int | str):
+        ids = (int, str) if self._newest > 1 else (int,)
+        if isinstance(call_id, bool) or not isinstance(call_id, ids):
             raise MalformedError("id is missing or neither int nor string")
-        if call.get("jsonrpc", "2.0") != "2.0":
+        if self._newest > 1 and call.get("jsonrpc", "2.0") != "2.0":
             raise MalformedError("jsonrpc must be 2.0")
-        version = 2 if "jsonrpc" in call else 1
+        version = min(self._newest, 2 if "jsonrpc" in call else 1)
         return Request(method, _params(call, version), call_id, version)
 
     def success(self, request: Request, payload: bytes) -> bytes:

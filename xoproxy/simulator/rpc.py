@@ -10,7 +10,16 @@ from xoproxy.simulator.wiretypes import Json, WireType
 
 
 class MalformedError(Exception):
-    """A body that is no call; XAPI answers it with an HTTP 500 page and closes."""
+    """A body that is no call; XAPI answers it with an HTTP 500 page and closes.
+
+    Args:
+        text: what is wrong, for the log.
+        reply: what is answered instead of the page.
+    """
+
+    def __init__(self, text: str, reply: bytes | None = None) -> None:
+        super().__init__(text)
+        self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Answers hold no white space between tags, because clients choke on it. Ints and strings are
 untyped values; only valid_ref_counts are `<i4>`. A failure is a normal answer whose struct says
-so; `<fault>` is never sent.
+so; a `<fault>` was only ever sent for what is no XML, and by old releases.
 """
 
 import re
@@ -28,6 +28,13 @@ from xoproxy.simulator.wiretypes import (
 _TEXT = StringType()
 _HEAD = b'<?xml version="1.0"?><methodResponse><params><param>'
 _TAIL = b"</param></params></methodResponse>"
+
+_FAULT = (
+    b'<?xml version="1.0"?><methodResponse><fault><value><struct>'
+    b"<member><name>faultCode</name><value><int>1</int></value></member>"
+    b"<member><name>faultString</name><value>Failed to parse supplied XML</value></member>"
+    b"</struct></value></fault></methodResponse>"
+)
 
 _SPECIAL = re.compile('[<>&"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]')
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
@@ -78,8 +85,7 @@ class XmlCodec:
         if cached is None:
             members = (
                 (name, render(model.fields[name].type, value))
-                for name, value in row.fields.items()
-                if value is not None
+                for name, value in model.record(row.fields).items()
             )
             cached = row.wire["xml"] = f"<value>{_struct(members)}</value>".encode()
         return cached
@@ -95,16 +101,19 @@ class XmlCodec:
 
 
 class XmlRpc:
+    """XML-RPC. `faults`: as before clearwater, what is no XML is answered by a fault."""
+
     content_type = "text/xml"
 
-    def __init__(self) -> None:
+    def __init__(self, *, faults: bool = False) -> None:
         self.codec = XmlCodec()
+        self._faults = faults
 
     def parse(self, body: bytes) -> Request:
         try:
             root = ET.fromstring(body)  # noqa: S314  (a simulator; expat bounds entity expansion)
         except (ET.ParseError, ValueError, LookupError) as error:
-            raise MalformedError(f"no XML: {error}") from error
+            raise MalformedError(f"no XML: {error}", _FAULT if self._faults else None) from error
         method = root.find("methodName")
         if root.tag != "methodCall" or method is None:
             raise MalformedError("no methodCall")

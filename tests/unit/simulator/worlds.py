@@ -59,16 +59,16 @@ class Client:
         raise AssertionError(f"{method} returned {value}")
 
 
-def load() -> Database:
-    database = Database(DataModel.load())
+def load(release: str | None = None) -> Database:
+    database = Database(DataModel.load(release))
     database.load(ESTATE)
     return database
 
 
 @contextlib.asynccontextmanager
-async def client() -> AsyncIterator[Client]:
+async def client(release: str | None = None) -> AsyncIterator[Client]:
     """Open a world and log in."""
-    database = load()
+    database = load(release)
     async with asyncio.TaskGroup() as group:
         sessions = Sessions(database, "root", "secret")
         events = Events(database, sessions.check)

@@ -37,7 +37,7 @@ def accept_record(model: ClassModel, record: Mapping[str, Json]) -> dict[str, Js
     """Decode the struct of X.create: the fields that may be set, absent ones by default."""
     accepted = {}
     for name, field in model.fields.items():
-        if field.qualifier == "DRO":
+        if field.qualifier == "DRO" or name in model.hidden_fields:
             continue
         if name in record:
             accepted[name] = field.type.accept(record[name])
@@ -53,7 +53,7 @@ def get_all_records_where(model: ClassModel) -> Handler:
     def run(call: Call, expression: str) -> RecordsResult:
         wanted = where.parse(expression)
         rows = call.db.tables[model.name].rows.values()
-        found = [row for row in rows if wanted({"_ref": row.ref, **row.fields})]
+        found = [row for row in rows if wanted({"_ref": row.ref, **model.record(row.fields)})]
         return RecordsResult(model, found)
 
     return run
@@ -105,7 +105,7 @@ def _destroy(model: ClassModel) -> Handler:
 def _get(model: ClassModel, message: Message, field: str) -> Handler | None:
     if not message.implicit:
         return None
-    return lambda call, ref: call.db.get(model.name, ref, field)
+    return lambda call, ref: model.shown(field, call.db.get(model.name, ref, field))
 
 
 def _set(model: ClassModel, message: Message, field: str) -> Handler | None:
