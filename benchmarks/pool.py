@@ -31,7 +31,7 @@ class Stamps(NoInterference):
 
     def watch(self, pool: SimulatedPool) -> None:
         self._pool = pool
-        pool.server.faults = self
+        pool.hosts.interfere(self)
 
     async def before_call(self, connection: Connection, method: str) -> None:
         del connection

@@ -1,17 +1,11 @@
 """A pool's link under faults: states, sessions, credentials, certificates, commands."""
 
 import asyncio
-import datetime as dt
-import ipaddress
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.watched import FAST, POOL, config, watched
 from xoproxy.errors import ConfigError, ErrorCode, PoolUnreachable, RequestRefused, XapiFailure
@@ -250,58 +244,21 @@ def test_bad_urls_are_refused_without_repeating_them(url):
 # --- certificates ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Make a self-signed certificate as hosts do: (server context, SHA-256 fingerprint)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "host")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "host.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context, made.fingerprint(hashes.SHA256()).hex(":")
-
-
-async def test_an_unknown_certificate_is_refused_before_the_password_goes(certificate):
-    tls, _ = certificate
-    async with watched(SMALL, live=False, tls=tls) as world:
+async def test_an_unknown_certificate_is_refused_before_the_password_goes():
+    async with watched(SMALL, live=False, tls=True) as world:
         await world.until(lambda: world.state is LinkState.ERROR)
         assert world.error_code == "CERTIFICATE"
         assert world.calls("session.login_with_password") == 0
 
 
-async def test_an_accepted_certificate_is_recognised(certificate):
-    tls, fingerprint = certificate
-    async with watched(SMALL, tls=tls, fingerprint=fingerprint) as world:
+async def test_an_accepted_certificate_is_recognised():
+    async with watched(SMALL, tls=True, trusted=True) as world:
         rename_a_vm(world, "over TLS")
         await world.until_equal()
 
 
-async def test_another_certificate_than_the_accepted_one_is_refused(certificate):
-    tls, _ = certificate
-    async with watched(SMALL, live=False, tls=tls, fingerprint="ab" * 32) as world:
+async def test_another_certificate_than_the_accepted_one_is_refused():
+    async with watched(SMALL, live=False, tls=True, fingerprint="ab" * 32) as world:
         await world.until(lambda: world.state is LinkState.ERROR)
         assert world.error_code == "CERTIFICATE"
         assert world.calls("session.login_with_password") == 0
@@ -409,7 +366,7 @@ async def test_calls_are_bounded_in_flight_and_in_waiting():
                 group.create_task(command())
             await asyncio.sleep(0.1)
             assert outcomes == [ErrorCode.BUSY] * 4, "two under way, four waiting"
-            assert len(world.simulator.server.connections) <= 4
+            assert len(world.simulator.hosts.connections()) <= 4
         assert sorted(outcomes) == [ErrorCode.BUSY] * 4 + ["done"] * 6
 
 
@@ -543,7 +500,7 @@ async def test_answers_that_are_not_xapis(answer, code):
 
 async def test_an_answer_beyond_the_bound_is_cut_off():
     async with answering(ok(b'{"result":"' + b"x" * 100_000 + b'"}')) as (client, _):
-        client._settings = replace(FAST, reply_bytes=50_000)
+        client._carrier._settings = replace(FAST, reply_bytes=50_000)
         with pytest.raises(PoolUnreachable, match="larger"):
             await client.call("VM.get_all")
 

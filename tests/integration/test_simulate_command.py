@@ -71,7 +71,12 @@ async def test_it_serves_what_it_says_and_ends_cleanly(number: signal.Signals) -
         assert set(said) == {"url", "user", "password", "hosts"}
         assert (said["user"], said["password"]) == ("me", "pw")
         assert said["url"].startswith("http://127.0.0.1:")
-        assert said["hosts"] == ["127.0.0.1", "127.0.0.2"]
+        port = said["url"].rpartition(":")[2]
+        told = [(host["address"], host["url"]) for host in said["hosts"]]
+        assert told == [
+            ("127.0.0.1", f"http://127.0.0.1:{port}"),
+            ("127.0.0.2", f"http://127.0.0.2:{port}"),
+        ]
         async with aiohttp.ClientSession() as http:
             session = await login(http, said)
             hosts = await call(http, said["url"], "host.get_all", session)
@@ -94,6 +99,7 @@ async def test_by_default_it_speaks_tls_with_a_certificate_of_its_own() -> None:
         pem = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
         der = ssl.PEM_cert_to_DER_cert(pem)
         assert hashlib.sha256(der).hexdigest() == said["fingerprint"]
+        assert said["hosts"][0]["fingerprint"] == said["fingerprint"]
         trusting = ssl.create_default_context(cadata=pem)  # checks the address too
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http:
             assert await login(http, said)
@@ -102,13 +108,16 @@ async def test_by_default_it_speaks_tls_with_a_certificate_of_its_own() -> None:
 async def test_a_member_speaks_tls_too() -> None:
     async with simulate("--listen", "127.0.0.1:0", "--json", "--vms", "1") as process:
         said = await ready(process)
-        port = said["url"].rpartition(":")[2]
-        pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", int(port)))
+        member = said["hosts"][1]
+        port = int(member["url"].rpartition(":")[2])
+        pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.2", port))
+        der = ssl.PEM_cert_to_DER_cert(pem)
+        assert hashlib.sha256(der).hexdigest() == member["fingerprint"] != said["fingerprint"]
         trusting = ssl.create_default_context(cadata=pem)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http:
-            async with http.post(f"{said['url']}/_sim/fault", json={"kind": "member"}) as reply:
+            async with http.post(f"{member['url']}/_sim/fault", json={"kind": "member"}) as reply:
                 assert reply.status == 200
-            assert await login(http, {**said, "url": f"https://127.0.0.2:{port}"})
+            assert await login(http, {**said, "url": member["url"]})
 
 
 async def test_changes_happen_at_the_rate_asked_for() -> None:
@@ -129,7 +138,7 @@ async def test_a_dump_is_loaded_with_its_warnings() -> None:
     options = ("--listen", "127.0.0.1:0", "--plain-http", "--json", "--load", str(path))
     async with simulate(*options) as process:
         said = await ready(process)
-        assert said["hosts"] == ["10.80.226.1"]
+        assert [host["address"] for host in said["hosts"]] == ["127.0.0.1"]  # not 10.80.226.1
         async with aiohttp.ClientSession() as http:
             session = await login(http, said)
             vms = await call(http, said["url"], "VM.get_all", session)
@@ -153,11 +162,13 @@ async def test_people_are_told_how_to_go_on() -> None:
     async with simulate("--listen", "127.0.0.1:0", "--name", "Mein Pool") as process:
         assert process.stdout is not None
         async with asyncio.timeout(TIMEOUT_S):
-            lines = [(await process.stdout.readline()).decode() for _ in range(7)]
+            lines = [(await process.stdout.readline()).decode() for _ in range(14)]
     text = "".join(lines)
     assert "Simulated pool 'Mein Pool' at https://127.0.0.1:" in lines[0]
     assert "user root, password simulated" in text
     assert "/_sim/fault" in text
+    assert text.count("certified by itself") == 4
+    assert "  member      https://127.0.0.4:" in text
 
 
 @pytest.mark.parametrize(
@@ -188,6 +199,14 @@ async def test_a_port_that_is_taken_is_named() -> None:
     assert got == 1
     assert f"cannot listen on 127.0.0.1:{port}" in err
     assert err.count("\n") == 1
+
+
+async def test_the_address_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.3", 0)) as taken:
+        port = taken.getsockname()[1]
+        got, _, err = await ended("--listen", f"127.0.0.1:{port}", "--plain-http")
+    assert got == 1
+    assert err == f"xoproxy: cannot listen on 127.0.0.3:{port}: Address already in use\n"
 
 
 async def test_a_file_that_is_no_estate_is_named(tmp_path: Path) -> None:

@@ -329,12 +329,6 @@ async def test_both_addresses_go_down_in_a_restart() -> None:
             await Client(http, f"http://127.0.0.2:{pool.address[1]}").login()
 
 
-async def test_a_pool_of_one_host_can_be_a_member_too() -> None:
-    async with simulated(hosts=1) as (_, client, sim):
-        await sim.fault("member")
-        assert await outcome(client.login()) == ("HOST_IS_SLAVE", "127.0.0.2")
-
-
 # -- calls ---------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.http import Connection, Head, connection
+from xoproxy.simulator.http import Connection, Head, HttpServer, connection
 from xoproxy.simulator.http.wire import BODY_LIMIT
 from xoproxy.simulator.pool import SimulatedPool
 
@@ -79,6 +79,12 @@ async def connect(pool: SimulatedPool) -> AsyncIterator[Wire]:
 async def pool() -> AsyncIterator[SimulatedPool]:
     async with SimulatedPool(ESTATE, speed=100) as made:
         yield made
+
+
+def server_of(pool: SimulatedPool) -> HttpServer:
+    server = pool.hosts.coordinator.server
+    assert server is not None
+    return server
 
 
 @pytest.fixture
@@ -237,7 +243,7 @@ async def test_a_slow_first_request_is_told_so(
 async def test_connections_above_the_limit_wait(
     pool: SimulatedPool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pool.server, "_slots", asyncio.Semaphore(1))
+    monkeypatch.setattr(server_of(pool), "_slots", asyncio.Semaphore(1))
     async with connect(pool) as second:
         async with connect(pool) as first:
             assert (await first.post("/jsonrpc", call())).status == 200
@@ -274,8 +280,9 @@ async def test_faults_get_between_calls_and_not_control(pool: SimulatedPool, wir
     async def control(method: str, path: str, body: bytes) -> tuple[int, bytes]:
         return 200, f"{method} {path} {body.decode()}".encode()
 
-    pool.server.faults = meddler = Meddler()
-    pool.server.control = control
+    meddler = Meddler()
+    pool.hosts.interfere(meddler)
+    server_of(pool).control = control
     assert (await wire.post("/_sim/fault", b"{}")).body == b"POST /_sim/fault {}"
     await wire.send("GET /_sim/stats HTTP/1.1")
     assert (await wire.read()).body == b"GET /_sim/stats "
@@ -292,7 +299,7 @@ async def test_faults_get_between_calls_and_not_control(pool: SimulatedPool, wir
 
 
 async def test_without_control_its_paths_are_not_there(pool: SimulatedPool, wire: Wire):
-    pool.server.control = None
+    server_of(pool).control = None
     await wire.send("GET /_sim/stats HTTP/1.1")
 
     assert (await wire.read()).status == 404
@@ -300,10 +307,10 @@ async def test_without_control_its_paths_are_not_there(pool: SimulatedPool, wire
 
 async def test_aborting_spares_the_control_connection(pool: SimulatedPool, wire: Wire):
     async def control(_method: str, _path: str, _body: bytes) -> tuple[int, bytes]:
-        pool.server.abort_connections()
+        server_of(pool).abort_connections()
         return 200, b"done"
 
-    pool.server.control = control
+    server_of(pool).control = control
     async with connect(pool) as other:
         await other.post("/jsonrpc", call())
         assert (await wire.post("/_sim/fault", b"")).body == b"done"

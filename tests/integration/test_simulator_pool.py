@@ -1,18 +1,11 @@
 """A simulated pool as its clients meet it: XenAPI's own client, restarts, an older database."""
 
 import asyncio
-import datetime as dt
-import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 import XenAPI
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from xoproxy.simulator.pool import SimulatedPool
 from xoproxy.simulator.wiretypes import Json
@@ -92,7 +85,7 @@ async def test_a_pool_ends_with_everything_that_waits_on_it():
             await asyncio.sleep(0.1)
             assert pool.events.waiting == 1
         assert await waiting
-        assert pool.server.connections == set()
+        assert pool.hosts.connections() == []
 
 
 async def _lost(user: Caller, token: str) -> bool:
@@ -103,37 +96,10 @@ async def _lost(user: Caller, token: str) -> bool:
     return False
 
 
-def _self_signed(folder: Path) -> ssl.SSLContext:
-    """Make a server's context for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    start = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    unencrypted = serialization.NoEncryption()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted
-    )
-    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
-async def test_tls(tmp_path: Path):
-    tls = _self_signed(tmp_path)
+async def test_tls():
     connector = aiohttp.TCPConnector(ssl=False)
     async with (
-        SimulatedPool(ESTATE, tls=tls) as pool,
+        SimulatedPool(ESTATE, tls=True) as pool,
         aiohttp.ClientSession(connector=connector) as http,
     ):
         user = Caller(http, pool.url)
@@ -157,7 +123,7 @@ async def test_a_restart_ends_sessions_and_shows_everything_as_new(
     async with asyncio.TaskGroup() as group:
         lost = group.create_task(_lost(user, batch["token"]))
         await asyncio.sleep(0.1)
-        down = group.create_task(pool.restart(0.3))
+        down = group.create_task(pool.toolstack.restart(0.3))
         await asyncio.sleep(0.1)
         with pytest.raises(aiohttp.ClientError):
             await user.ask("system.listMethods")
@@ -175,7 +141,7 @@ async def test_a_restart_on_an_older_database_takes_changes_back(pool: Simulated
     await user.call("VM.set_name_label", VM, "kept")
     await user.call("VM.set_name_label", VM, "lost")
     await user.call("VM.set_tags", VM, ["lost"])
-    await pool.restart(0.0, lost_changes=2)
+    await pool.toolstack.restart(0.0, lost_changes=2)
     await user.login()
 
     record = await user.call("VM.get_record", VM)

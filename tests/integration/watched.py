@@ -213,16 +213,22 @@ async def watched(
     settings: LinkSettings = FAST,
     *,
     live: bool = True,
-    tls=None,
+    tls: bool = False,
+    trusted: bool = False,
     speed: float = 1.0,
-    **changes: object,
+    **changes: Any,
 ) -> AsyncIterator[Watched]:
-    """Run a simulated pool under supervision, loaded and live unless told otherwise."""
+    """Run a simulated pool under supervision, loaded and live unless told otherwise.
+
+    `trusted` accepts the certificate that the pool's coordinator has at first.
+    """
     async with SimulatedPool(estate, tls=tls, speed=speed) as simulator:
         try:
             async with asyncio.TaskGroup() as group:
                 witness = Witness()
                 supervisor = Supervisor(group, witness, settings, lambda pool: Store(pool, "e"))
+                if trusted:
+                    changes["fingerprint"] = simulator.hosts.coordinator.identity.fingerprint
                 supervisor.add(config(simulator, **changes))
                 world = Watched(simulator, supervisor, witness)
                 try:

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +18,6 @@ from xoproxy.simulator.control import ChurnAsked
 from xoproxy.simulator.dumps import EstateError, LoadedEstate, load_estate
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
-from xoproxy.simulator.tls import Identity, self_signed
 
 _WARNINGS_SHOWN = 5
 _PORT_MAX = 65535
@@ -32,19 +29,28 @@ class _Plan:
 
     listen: tuple[str, int]
     estate: LoadedEstate
-    identity: Identity | None
+    plain_http: bool
     user: str
     password: str
     churn: ChurnAsked
+    speed: float
     as_json: bool
     until_stdin_closes: bool
 
 
 def simulate(
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen; port 0 takes a free one.")
+        str,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Where the coordinator listens; port 0 takes a free one. On loopback the other "
+            "hosts listen too, on the addresses next to it and the same port; elsewhere they do "
+            "not.",
+        ),
     ] = "127.0.0.1:8443",
-    hosts: Annotated[int, typer.Option(min=1, max=1000, help="Hosts of the pool.")] = 4,
+    hosts: Annotated[
+        int, typer.Option(min=1, max=1000, help="Hosts of the pool, each an address of its own.")
+    ] = 4,
     vms: Annotated[int, typer.Option(min=0, max=100_000, help="Virtual machines.")] = 60,
     load: Annotated[
         Path | None,
@@ -66,8 +72,19 @@ def simulate(
     name: Annotated[
         str | None, typer.Option(help="Name of the pool.", show_default="made up")
     ] = None,
+    speed: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=10_000,
+            help="How many times faster than a real pool's the operations are.",
+        ),
+    ] = 1.0,
     plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="HTTP instead of HTTPS with a new certificate.")
+        bool,
+        typer.Option(
+            "--plain-http", help="HTTP instead of HTTPS, where each host certifies itself anew."
+        ),
     ] = False,
     user: Annotated[str, typer.Option(help="The only account.")] = "root",
     password: Annotated[str, typer.Option(help="Its password.")] = "simulated",  # noqa: S107
@@ -83,18 +100,15 @@ def simulate(
     /_sim/stats counts.
     """
     address = _address(listen)
-    if load is None:
-        made = generate(hosts, vms, seed, name, _host_addresses(address[0]))
-        estate = LoadedEstate(made)
-    else:
-        estate = _loaded(load)
+    estate = _loaded(load) if load else LoadedEstate(generate(hosts, vms, seed, name))
     plan = _Plan(
         listen=address,
         estate=estate,
-        identity=None if plain_http else self_signed(_certified(address[0])),
+        plain_http=plain_http,
         user=user,
         password=password,
         churn=ChurnAsked(rate=rate, seed=seed, lifecycle=lifecycle),
+        speed=speed,
         as_json=as_json,
         until_stdin_closes=until_stdin_closes,
     )
@@ -113,23 +127,6 @@ def _address(listen: str) -> tuple[str, int]:
             f"--listen needs an address before the port ([..] around IPv6): {listen!r}", Exit.USAGE
         )
     return bare, int(port)
-
-
-def _loopback_neighbours(host: str) -> Iterator[str]:
-    """Name the addresses that the pool's hosts can have when it listens on loopback."""
-    with contextlib.suppress(ValueError):
-        base = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-        if base.is_loopback and isinstance(base, ipaddress.IPv4Address):
-            yield str(base)
-            yield str(base + 1)
-
-
-def _host_addresses(host: str) -> list[str]:
-    return list(_loopback_neighbours(host)) or [host]
-
-
-def _certified(host: str) -> list[str]:
-    return [host, *_loopback_neighbours(host), "localhost"]
 
 
 def _loaded(path: Path) -> LoadedEstate:
@@ -156,44 +153,58 @@ async def _run(plan: _Plan) -> None:
         stamps=plan.estate.stamps,
         generation=plan.estate.generation,
         listen=plan.listen,
-        tls=plan.identity.context if plan.identity else None,
+        tls=not plan.plain_http,
         user=plan.user,
         password=plan.password,
+        speed=plan.speed,
     )
     try:
         await _serve(plan, pool, ended)
     except* OSError as errors:
         reason = errors.exceptions[0]
-        host, port = plan.listen
-        fail(f"cannot listen on {host}:{port}: {getattr(reason, 'strerror', None) or reason}")
+        where = getattr(reason, "filename", None) or f"{plan.listen[0]}:{plan.listen[1]}"
+        fail(f"cannot listen on {where}: {getattr(reason, 'strerror', None) or reason}")
 
 
 async def _serve(plan: _Plan, pool: SimulatedPool, ended: asyncio.Event) -> None:
     async with pool:
         pool.control.churn(plan.churn)
-        database = pool.database
-        hosts = [database.get("host", ref, "address") for ref in database.refs("host")]
         if plan.as_json:
-            ready = {"url": pool.url, "user": pool.user, "password": pool.password, "hosts": hosts}
-            if plan.identity:
-                ready["fingerprint"] = plan.identity.fingerprint
-            print(json.dumps(ready), flush=True)
+            print(json.dumps(_ready(pool)), flush=True)
         else:
             _print_welcome(plan, pool)
         await ended.wait()
+
+
+def _ready(pool: SimulatedPool) -> dict[str, object]:
+    """Say how to reach the pool, and each of its hosts: its URL, if it has one."""
+    hosts: list[dict[str, object]] = []
+    for host in pool.hosts:
+        told = {"address": host.address, "url": pool.hosts.url(host) if host.listens else None}
+        fingerprint = {"fingerprint": host.identity.fingerprint} if pool.hosts.tls else {}
+        hosts.append({"ref": host.ref, **told, **fingerprint})
+    login: dict[str, object] = {"url": pool.url, "user": pool.user, "password": pool.password}
+    ready = {**login, "hosts": hosts}
+    if pool.hosts.tls:
+        ready["fingerprint"] = pool.hosts.coordinator.identity.fingerprint
+    return ready
 
 
 def _print_welcome(plan: _Plan, pool: SimulatedPool) -> None:
     names = [pool.database.get("pool", ref, "name_label") for ref in pool.database.refs("pool")]
     rate = plan.churn.rate
     print(f"Simulated pool {names[0] if names else ''!r} at {pool.url}")
-    print(f"  log in    user {pool.user}, password {pool.password}")
-    if plan.identity:
-        print(f"  certified by itself, SHA-256 {plan.identity.fingerprint}")
+    print(f"  log in      user {pool.user}, password {pool.password}")
+    for host in pool.hosts:
+        role = "coordinator" if host is pool.hosts.coordinator else "member"
+        where = pool.hosts.url(host) if host.listens else f"{host.address}, does not answer"
+        print(f"  {role:<11} {where}")
+        if pool.hosts.tls and host.listens:
+            print(f"              certified by itself, SHA-256 {host.identity.fingerprint}")
     counts = (f"{pool.database.count(cls)} {cls}" for cls in ("host", "VM", "VDI", "SR"))
-    print(f"  holds     {', '.join(counts)}")
-    print(f"  changes   {f'{rate:g} a second' if rate else 'only what clients do'}")
-    print(f"  control   {pool.url}/_sim/fault, /_sim/churn, /_sim/stats")
+    print(f"  holds       {', '.join(counts)}")
+    print(f"  changes     {f'{rate:g} a second' if rate else 'only what clients do'}")
+    print(f"  control     {pool.url}/_sim/fault, /_sim/churn, /_sim/stats")
     print("Nothing is kept. Ctrl-C ends it.", flush=True)
 
 

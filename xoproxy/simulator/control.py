@@ -49,7 +49,9 @@ class Control:
         self.faults = Faults(pool)
         self._churn: Churn | None = None
         self._running: asyncio.Task[int] | None = None
-        pool.server.control = self.answer
+        for host in pool.hosts:
+            if host.server is not None:
+                host.server.control = self.answer
 
     async def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Answer a request: status, and a JSON document."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xoproxy.simulator.datamodel import ClassModel, DataModel, Link
+from xoproxy.simulator.site import Site
 from xoproxy.simulator.tables import Row, RowMissingError, Table
 from xoproxy.simulator.wiretypes import Json
 
@@ -69,6 +70,7 @@ class Database:
     def __init__(self, model: DataModel) -> None:
         self.model = model
         self.generation = 1
+        self.site = Site()  # of the URLs in records
         self.tables = _empty_tables(model)
         self.changed: list[Callable[[], None]] = []
         self.observers: list[Callable[[Write], None]] = []
@@ -215,6 +217,15 @@ class Database:
         self._stamp(table, row)
         self._commit(Write("mod", cls, row), [])
         self.generation += 1
+
+    def correct(self, cls: str, ref: str, field: str, value: Json) -> None:
+        """Set a field as if the database had been stored so: no stamp, and nobody is told."""
+        table = self.tables[cls]
+        if field in table.model.links or field in table.model.derived or field == "uuid":
+            raise ValueError(f"{cls}.{field} cannot be corrected: others follow from it")
+        row = table.row(ref)
+        row.fields[field] = value
+        row.wire.clear()
 
     def message_create(
         self,

@@ -16,8 +16,10 @@ from xoproxy.simulator.calls.registry import OPERATIONS, Call, Handler, World
 from xoproxy.simulator.database import RowMissingError, cut_for_xml
 from xoproxy.simulator.datamodel import ClassModel, DataModel, Message, Param
 from xoproxy.simulator.failures import EarlyError, XapiError, as_xapi
+from xoproxy.simulator.hosts import LOCAL_CALLS
 from xoproxy.simulator.rpc import Codec, Request, Result, Rpc
 from xoproxy.simulator.wiretypes import (
+    NULL,
     Json,
     MapType,
     RecordType,
@@ -58,18 +60,18 @@ class Dispatcher:
         self._xml = XmlCodec()
         self.calls: Counter[str] = Counter()
 
-    async def answer(self, rpc: Rpc, request: Request) -> bytes:
-        """Run a call and encode how it ended."""
+    async def answer(self, rpc: Rpc, request: Request, here: str = NULL) -> bytes:
+        """Run a call that was made at host `here`, and encode how it ended."""
         self.calls[request.method] += 1
         try:
-            kind, value = await self.run(request.method, request.params)
+            kind, value = await self.run(request.method, request.params, here)
             return rpc.success(request, encode(rpc.codec, kind, value))
         except EarlyError as error:
             return rpc.early_failure(error.description)
         except XapiError as error:
             return rpc.failure(request, error.description)
 
-    async def run(self, method: str, params: list[Json]) -> tuple[WireType, Json]:
+    async def run(self, method: str, params: list[Json], here: str = NULL) -> tuple[WireType, Json]:
         """Run a call; returns its result and the type of that. Raises XapiError."""
         _require_text(params)
         name = method.removeprefix(ASYNC)
@@ -85,14 +87,15 @@ class Dispatcher:
         except WrongTypeError as error:
             raise as_xapi(error) from None
         if message.has_session:
-            self._world.sessions.check(session)
+            self._world.sessions.check(session, local=name in LOCAL_CALLS)
         if message.removed:
             raise XapiError("MESSAGE_REMOVED")
         if not message.has_async:
             if method != name:
                 raise XapiError("Fault", f"No async mode for this operation (rpc: {name})")
-            return message.result, await _run(spec, Call(self._world, session, ""), arguments)
-        call = Call(self._world, session, self._world.tasks.create(method))
+            call = Call(self._world, session, "", here)
+            return message.result, await _run(spec, call, arguments)
+        call = Call(self._world, session, self._world.tasks.create(method), here)
         if method != name:
             job = self._run_job(spec, call, arguments)
             self._world.group.create_task(job, name=f"simulator-{method}")

@@ -1,10 +1,10 @@
-"""A simulated pool: everything put together behind one address."""
+"""A simulated pool: everything put together behind the addresses of its hosts."""
 
 import asyncio
-import ssl
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from xoproxy.simulator.calls.registry import World
 from xoproxy.simulator.control import Control
@@ -12,17 +12,22 @@ from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.dispatch import Dispatcher
 from xoproxy.simulator.events import Events
-from xoproxy.simulator.http import HttpServer
+from xoproxy.simulator.hosts import Host, Hosts, answered_by_members
+from xoproxy.simulator.http import Handler, HttpServer
 from xoproxy.simulator.jsonrpc import JsonRpc
 from xoproxy.simulator.legacy_events import LegacyEvents
+from xoproxy.simulator.rpc import Request, Rpc
 from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.tasks import Tasks
+from xoproxy.simulator.toolstack import Toolstack
 from xoproxy.simulator.wiretypes import Json
 from xoproxy.simulator.xmlrpc import XmlRpc
 
 COLLECT_S: Final = 30.0
 
 Estate = Mapping[str, Mapping[str, Mapping[str, Json]]]
+Provider: TypeAlias = Callable[[Host], Mapping[tuple[str, str], Handler]]
+"""Gives the handlers that a host has for what is no call, by method and path."""
 
 
 class _StoppedError(Exception):
@@ -36,8 +41,8 @@ class SimulatedPool:
         estate: {class: {ref: record}}, records in JSON form.
         stamps: {ref: (created, modified)} of the estate's rows, where known.
         generation: of the stored database.
-        listen: address and port; port 0 takes a free one.
-        tls: serve HTTPS with this context instead of plain HTTP.
+        listen: address and port of the coordinator; port 0 takes a free one. See `hosts`.
+        tls: serve HTTPS instead of plain HTTP, each host with a certificate of its own.
         user, password: the only account.
         speed: how many times faster than a real pool's the delays are.
     """
@@ -49,13 +54,11 @@ class SimulatedPool:
         stamps: Mapping[str, tuple[int, int]] | None = None,
         generation: int = 1,
         listen: tuple[str, int] = ("127.0.0.1", 0),
-        tls: ssl.SSLContext | None = None,
+        tls: bool = False,
         user: str = "root",
         password: str = "x",  # noqa: S107  (a simulator's default)
         speed: float = 1.0,
     ) -> None:
-        self.address = listen
-        self.tls = tls
         self.user = user
         self.password = password
         self.speed = speed
@@ -67,6 +70,8 @@ class SimulatedPool:
         self.legacy = LegacyEvents(self.database, self.sessions.check, speed)
         self.sessions.ended += [self.events.wake, self.legacy.wake]
         self.group = asyncio.TaskGroup()
+        self.hosts = Hosts(self.database, listen, tls=tls)
+        self.toolstack = Toolstack(self.database, self.sessions, self.hosts)
         self.world = World(
             self.database,
             self.sessions,
@@ -75,21 +80,38 @@ class SimulatedPool:
             self.legacy,
             self.group,
             speed,
+            self.hosts,
+            self.toolstack,
         )
         self.dispatcher = Dispatcher(self.database.model, self.world)
-        self.server = HttpServer(
-            self.dispatcher.answer, json=JsonRpc(), xml=XmlRpc(), group=self.group
-        )
+        self.providers: list[Provider] = []
+        self.hosts.serve(self._server_of)
         self.control = Control(self)
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Where the pool was told to listen: the host that led at first."""
+        return self.hosts.address
+
+    @property
     def url(self) -> str:
-        host, port = self.address
-        return f"{'https' if self.tls else 'http'}://{host}:{port}"
+        return self.hosts.site.origin(self.address[0])
+
+    def _server_of(self, host: Host) -> HttpServer:
+        handlers = {key: handler for give in self.providers for key, handler in give(host).items()}
+        answer = functools.partial(self._answer, host)
+        return HttpServer(answer, json=JsonRpc(), xml=XmlRpc(), group=self.group, handlers=handlers)
+
+    async def _answer(self, host: Host, rpc: Rpc, request: Request) -> bytes:
+        """Answer a call that was made at a host."""
+        coordinator = self.hosts.coordinator
+        if host is not coordinator and not answered_by_members(request.method):
+            return rpc.failure(request, ["HOST_IS_SLAVE", coordinator.address])
+        return await self.dispatcher.answer(rpc, request, host.ref)
 
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()
-        self.address = await self.server.listen(*self.address, self.tls)
+        await self.hosts.open()
         self.group.create_task(self._collect(), name="simulator-collect")
         return self
 
@@ -99,8 +121,8 @@ class SimulatedPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the listener, reset the connections and cancel whatever still runs."""
-        self.server.stop_listening()
+        """Close the listeners, reset the connections and cancel whatever still runs."""
+        self.hosts.close()
         self.control.faults.close()
         if kind is None or not issubclass(kind, asyncio.CancelledError):
             kind, error, trace = _StoppedError, _StoppedError(), None
@@ -108,24 +130,6 @@ class SimulatedPool:
             await self.group.__aexit__(kind, error, trace)
         except* _StoppedError:
             pass  # a task group ends its tasks only when its body fails
-
-    async def restart(self, seconds: float, *, lost_changes: int = 0) -> None:
-        """Behave as when xapi restarts: away for a while, then nobody is logged in.
-
-        Every row of the classes with a derived field is new to events, and deletions from before
-        are forgotten.
-
-        Args:
-            seconds: how long nothing listens.
-            lost_changes: so many of the newest changes the stored database does not have.
-        """
-        self.server.stop_listening()
-        self.database.rewind(lost_changes)
-        self.sessions.expire_all()
-        self.server.abort_connections()
-        await asyncio.sleep(seconds)
-        self.database.reindex()
-        await self.server.listen(*self.address, self.tls)
 
     async def _collect(self) -> None:
         """Remove what XAPI removes by itself: idle sessions, old tasks."""

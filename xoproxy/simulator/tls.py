@@ -1,4 +1,4 @@
-"""A certificate of the simulated pool's own, as each pool makes itself one when installed."""
+"""Certificates of simulated hosts, as each host makes itself one when it is installed."""
 
 import datetime as dt
 import hashlib
@@ -6,45 +6,76 @@ import ipaddress
 import ssl
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-VALID_FOR = dt.timedelta(days=3650)
+VALID_FOR: Final = dt.timedelta(days=3650)
 
 
-@dataclass(frozen=True, slots=True)
 class Identity:
-    """What a server shows: its context, and the certificate's SHA-256 in hexadecimal."""
+    """A host's key and self-signed certificate, in memory only; it can be renewed in use.
 
-    context: ssl.SSLContext
-    fingerprint: str
+    Args:
+        names: the addresses and host names that it is for.
+    """
 
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(dict.fromkeys(names))
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Nobody resumes a TLS session: who comes again is to meet the certificate of that moment.
+        self.context.options |= ssl.OP_NO_TICKET
+        self.context.num_tickets = 0
+        self._certificate = self._make()
 
-def self_signed(names: Iterable[str]) -> Identity:
-    """Make a key and a certificate for some addresses and host names; kept in memory only."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key, list(dict.fromkeys(names)))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.TemporaryDirectory(prefix="simulator-") as folder:
-        # Python's ssl reads keys from files only; the folder is ours alone and goes at once.
-        path = Path(folder) / "server.pem"
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
+    def renew(self) -> None:
+        """Show another key and certificate to those who connect from now on."""
+        self._certificate = self._make()
+
+    @property
+    def pem(self) -> str:
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def fingerprint(self) -> str:
+        """The certificate's SHA-256, in hexadecimal."""
+        return self._digest("sha256").hex()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a row of class `Certificate` says of it."""
+        sha256 = self._digest("sha256").hex(":").upper()
+        return {
+            "not_before": f"{self._certificate.not_valid_before_utc:%Y%m%dT%H:%M:%SZ}",
+            "not_after": f"{self._certificate.not_valid_after_utc:%Y%m%dT%H:%M:%SZ}",
+            "fingerprint": sha256,
+            "fingerprint_sha256": sha256,
+            "fingerprint_sha1": self._digest("sha1").hex(":").upper(),
+        }
+
+    def _digest(self, algorithm: str) -> bytes:
+        der = self._certificate.public_bytes(serialization.Encoding.DER)
+        return hashlib.new(algorithm, der).digest()
+
+    def _make(self) -> x509.Certificate:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate(key, self._names)
+        private = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
-        context.load_cert_chain(path)
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    return Identity(context, hashlib.sha256(der).hexdigest())
+        with tempfile.TemporaryDirectory(prefix="simulator-") as folder:
+            # Python's ssl reads keys from files only; the folder is ours alone and goes at once.
+            path = Path(folder) / "server.pem"
+            path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+            self.context.load_cert_chain(path)
+        return certificate
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey, names: list[str]) -> x509.Certificate:

@@ -4,17 +4,18 @@ import ssl
 
 from cryptography import x509
 
-from xoproxy.simulator.tls import self_signed
+from xoproxy.simulator.datamodel import DataModel
+from xoproxy.simulator.tls import Identity
 
 
 def test_the_certificate_names_addresses_and_hosts() -> None:
-    identity = self_signed(["127.0.0.1", "::1", "localhost", "127.0.0.1"])
+    identity = Identity(["127.0.0.1", "::1", "localhost", "127.0.0.1"])
     assert len(identity.fingerprint) == 64
     assert identity.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_a_client_that_trusts_it_accepts_its_names_only() -> None:
-    identity = self_signed(["127.0.0.1", "pool.example"])
+    identity = Identity(["127.0.0.1", "pool.example"])
     pem, names = _shown(identity.context)
     assert names == ["127.0.0.1", "pool.example"]
     client = ssl.create_default_context(cadata=pem)
@@ -23,8 +24,25 @@ def test_a_client_that_trusts_it_accepts_its_names_only() -> None:
     assert not _handshake(identity.context, client, "127.0.0.2")
 
 
-def test_each_pool_has_its_own() -> None:
-    assert self_signed(["localhost"]).fingerprint != self_signed(["localhost"]).fingerprint
+def test_each_host_has_its_own() -> None:
+    assert Identity(["localhost"]).fingerprint != Identity(["localhost"]).fingerprint
+
+
+def test_a_renewed_certificate_is_shown_by_the_same_context() -> None:
+    identity = Identity(["pool.example"])
+    former = identity.fingerprint
+    identity.renew()
+    pem, names = _shown(identity.context)
+    assert identity.fingerprint != former
+    assert (pem.strip(), names) == (identity.pem.strip(), ["pool.example"])
+
+
+def test_a_row_says_what_is_shown() -> None:
+    identity = Identity(["pool.example"])
+    fields = identity.fields
+    assert fields["fingerprint_sha256"].replace(":", "").lower() == identity.fingerprint
+    assert fields["not_before"] < fields["not_after"]
+    assert set(fields) <= set(DataModel.load().classes["Certificate"].fields)
 
 
 def _shown(server: ssl.SSLContext) -> tuple[str, list[str]]:

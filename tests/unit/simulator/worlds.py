@@ -10,9 +10,11 @@ from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.dispatch import Dispatcher
 from xoproxy.simulator.events import Events
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.hosts import Hosts
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.tasks import Tasks
+from xoproxy.simulator.toolstack import Toolstack
 from xoproxy.simulator.wiretypes import Json
 
 HOST, POOL, DOM0 = "OpaqueRef:host", "OpaqueRef:pool", "OpaqueRef:dom0"

@@ -18,11 +18,13 @@ from xoproxy.simulator.database import Database, Row
 from xoproxy.simulator.datamodel import ClassModel
 from xoproxy.simulator.events import Events
 from xoproxy.simulator.hardware import Hardware
+from xoproxy.simulator.hosts import Hosts
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.rpc import Codec
 from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.tasks import Tasks
-from xoproxy.simulator.wiretypes import Json
+from xoproxy.simulator.toolstack import Toolstack
+from xoproxy.simulator.wiretypes import NULL, Json
 
 Handler = Callable[..., Json]
 _H = TypeVar("_H", bound=Handler)
@@ -53,16 +55,22 @@ class World:
     legacy: LegacyEvents
     group: asyncio.TaskGroup
     speed: float
+    hosts: Hosts
+    toolstack: Toolstack
     hardware: Hardware = field(default_factory=Hardware)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One running call. `task` is empty for calls that have no asynchronous form."""
+    """One running call. `task` is empty for calls that have no asynchronous form.
+
+    `here` is the host that was asked, for the few calls that any host answers.
+    """
 
     world: World
     session: str
     task: str
+    here: str = NULL
 
     @property
     def db(self) -> Database:

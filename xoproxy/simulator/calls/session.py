@@ -12,7 +12,7 @@ async def login_with_password(
 
 @operation("session.slave_local_login_with_password")
 async def slave_local_login_with_password(call: Call, user: str, password: str) -> str:
-    return await call.world.sessions.login(user, password, "")
+    return await call.world.sessions.login_locally(user, password)
 
 
 @operation("session.logout")

@@ -50,7 +50,7 @@ class Faults:
                 self.struck[fault.name] += 1
             case Nothing():
                 self._wire.end()
-                self._upheavals.end()
+                await self._upheavals.end()
             case _:
                 assert_never(fault)
 

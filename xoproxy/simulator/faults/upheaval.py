@@ -1,23 +1,14 @@
 """Faults that happen to the pool itself: restarts, older databases, another coordinator."""
 
-import asyncio
-import random
-from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.faults.kinds import ExpireSessions, Member, OlderDatabase, Restart
 from xoproxy.simulator.faults.timers import Timers
 from xoproxy.simulator.faults.wire import WireFaults
-from xoproxy.simulator.http import Connection, Head, HttpServer
-from xoproxy.simulator.jsonrpc import JsonRpc
-from xoproxy.simulator.lifecycle import Power, Writes
-from xoproxy.simulator.xmlrpc import XmlRpc
+from xoproxy.simulator.hosts import Host
 
 if TYPE_CHECKING:
     from xoproxy.simulator.pool import SimulatedPool
-
-ADDRESSES_TRIED = 20
 
 Upheaval: TypeAlias = Restart | OlderDatabase | Member | ExpireSessions
 
@@ -31,17 +22,12 @@ class Upheavals:
 
     def __init__(self, pool: "SimulatedPool") -> None:
         self._pool = pool
-        self.up = asyncio.Event()
-        self.up.set()
+        self._hosts = pool.hosts
         self._timers = Timers()
-        self._other: tuple[str, HttpServer] | None = None
-        self._former_master: str | None = None
-        self.leader: str | None = None  # address of who leads instead of the pool's own
-        self.wire = WireFaults(self.connections, self._count)
-        pool.server.faults = _Seat(self, None)
-
-    def connections(self) -> list[Connection]:
-        return [c for server in self._servers for c in server.connections if not c.is_control]
+        self._former: str | None = None  # who led before a `member`
+        self.up = pool.toolstack.up
+        self.wire = WireFaults(pool.hosts.connections, self._count)
+        pool.hosts.interfere(self.wire)
 
     async def begin(self, fault: Upheaval) -> None:
         """Let it happen; returns at once. Raises FaultRefusedError."""
@@ -51,139 +37,50 @@ class Upheavals:
             case OlderDatabase(changes, seconds):
                 self._restart(seconds, changes)
             case Member(seconds):
-                await self._step_down()
+                if self._former is None:
+                    self._former = self._hosts.coordinator.ref
+                    await self._lead(self._another())
                 self._timers.end_after("member", seconds, self._lead_again)
             case ExpireSessions():
                 self._pool.sessions.expire_all()
             case _:
                 assert_never(fault)
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        """End those that last, and wait until they have."""
         self._timers.clear()
-        self._lead_again()
+        former, self._former = self._former, None
+        if former is not None:
+            await self._lead(former)
 
     def close(self) -> None:
-        """Close what was opened for a fault, when the pool ends."""
+        """Forget what was to happen, when the pool ends."""
         self._timers.clear()
-        if self._other is not None:
-            self._other[1].stop_listening()
-
-    @property
-    def leader_address(self) -> str:
-        return self.leader or self._pool.address[0]
 
     def _count(self, method: str) -> None:
         self._pool.dispatcher.calls[method] += 1
-
-    @property
-    def _servers(self) -> list[HttpServer]:
-        return [self._pool.server, *([self._other[1]] if self._other else [])]
-
-    # -- restart -----------------------------------------------------------------------------
 
     def _restart(self, seconds: float, lost_changes: int) -> None:
         if not self.up.is_set():
             raise FaultRefusedError("a restart is under way")
         self.up.clear()
-        self._pool.group.create_task(self._run_restart(seconds, lost_changes), name="restart")
+        restart = self._pool.toolstack.restart(seconds, lost_changes=lost_changes)
+        self._pool.group.create_task(restart, name="simulator-restart")
 
-    async def _run_restart(self, seconds: float, lost_changes: int) -> None:
-        other = self._other
-        if other is not None:
-            other[1].stop_listening()
-            other[1].abort_connections()
-        await self._pool.restart(seconds, lost_changes=lost_changes)
-        self._recover()
-        if other is not None:
-            address, server = other
-            await server.listen(address, self._pool.address[1], self._pool.tls)
-        self.up.set()
+    # -- who leads ---------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        Power(Writes(self._pool.database, random.Random())).recover()
-
-    # -- change of the coordinator -----------------------------------------------------------
-
-    async def _step_down(self) -> None:
-        if self.leader is not None:
-            return
-        if self._other is None:
-            self._other = await self._open_other()
-        database = self._pool.database
-        address = self._other[0]
-        for pool in database.refs("pool"):
-            self._former_master = database.get("pool", pool, "master")
-            others = [host for host in database.refs("host") if host != self._former_master]
-            others.sort(key=lambda host: database.get("host", host, "address") != address)
-            if others:
-                database.write("pool", pool, "master", others[0])
-        self.leader = address
-        self._change_coordinator()
+    async def _lead(self, ref: str) -> None:
+        await self._pool.toolstack.restart(0.0, master=ref)
 
     def _lead_again(self) -> None:
-        if self.leader is None:
-            return
-        for pool in self._pool.database.refs("pool"):
-            self._pool.database.write("pool", pool, "master", self._former_master)
-        self.leader = None
-        self._change_coordinator()
+        self._pool.group.create_task(self.end(), name="simulator-lead-again")
 
-    def _change_coordinator(self) -> None:
-        """Do what a new coordinator means to everybody: xapi restarts on all hosts."""
-        self._pool.sessions.expire_all()
-        self._pool.database.reindex()
-        self._recover()
-        for connection in self.connections():
-            connection.abort()
+    def _another(self) -> str:
+        """Choose who could lead instead."""
+        others = [host for host in self._hosts if self._may_lead(host)]
+        if not others:
+            raise FaultRefusedError("no other host of the pool answers on an address of its own")
+        return others[0].ref
 
-    async def _open_other(self) -> tuple[str, HttpServer]:
-        """Listen on another loopback address, on the same port, as another host of the pool."""
-        pool = self._pool
-        own, port = pool.address
-        server = HttpServer(pool.dispatcher.answer, json=JsonRpc(), xml=XmlRpc(), group=pool.group)
-        for address in self._other_addresses(own):
-            try:
-                await server.listen(address, port, pool.tls)
-            except OSError:
-                continue
-            server.faults = _Seat(self, address)
-            server.control = pool.server.control
-            return address, server
-        raise FaultRefusedError(f"no other loopback address beside {own} has port {port} free")
-
-    def _other_addresses(self, own: str) -> list[str]:
-        """List addresses to try, those of other hosts first; none unless we are on loopback."""
-        try:
-            base = ip_address(own)
-        except ValueError:
-            base = IPv4Address("127.0.0.1") if own == "localhost" else IPv4Address(0)
-        if not (base.is_loopback and isinstance(base, IPv4Address)):
-            return []
-        database = self._pool.database
-        hosts = [str(database.get("host", ref, "address")) for ref in database.refs("host")]
-        known = [address for address in hosts if address.startswith("127.")]
-        made_up = [str(base + step) for step in range(1, ADDRESSES_TRIED)]
-        return [address for address in known + made_up if address != own]
-
-
-class _Seat:
-    """One address of the pool, as its server sees the faults.
-
-    Args:
-        address: None for the pool's own.
-    """
-
-    def __init__(self, upheavals: Upheavals, address: str | None) -> None:
-        self._upheavals = upheavals
-        self._address = address
-
-    async def before_request(self, connection: Connection, head: Head) -> None:
-        await self._upheavals.wire.before_request(connection, head)
-
-    async def before_call(self, connection: Connection, method: str) -> None:
-        if self._upheavals.leader != self._address and not method.startswith("system."):
-            raise XapiError("HOST_IS_SLAVE", self._upheavals.leader_address)
-        await self._upheavals.wire.before_call(connection, method)
-
-    async def send(self, connection: Connection, what: str, head: bytes, body: bytes) -> None:
-        await self._upheavals.wire.send(connection, what, head, body)
+    def _may_lead(self, host: Host) -> bool:
+        return host is not self._hosts.coordinator and host.alive and host.bind is not None

@@ -9,7 +9,7 @@ from xoproxy.simulator.estate import generate
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.faults import FaultRefusedError, Faults
 from xoproxy.simulator.faults.kinds import ExpireSessions, Fail, Member, Nothing
-from xoproxy.simulator.http import Connection
+from xoproxy.simulator.http import Connection, Interference
 from xoproxy.simulator.pool import SimulatedPool
 
 ANYBODY = Connection(*cast("tuple[asyncio.StreamReader, asyncio.StreamWriter]", (None, None)))
@@ -18,6 +18,12 @@ ANYBODY = Connection(*cast("tuple[asyncio.StreamReader, asyncio.StreamWriter]", 
 @pytest.fixture
 def pool() -> SimulatedPool:
     return SimulatedPool(generate(1, 2))
+
+
+def interference(pool: SimulatedPool) -> Interference:
+    server = pool.hosts.coordinator.server
+    assert server is not None
+    return server.faults
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ async def failures(pool: SimulatedPool, *methods: str) -> list[str | None]:
     found: list[str | None] = []
     for method in methods:
         try:
-            await pool.server.faults.before_call(ANYBODY, method)
+            await interference(pool).before_call(ANYBODY, method)
             found.append(None)
         except XapiError as error:
             found.append(" ".join(error.description))
@@ -66,9 +72,12 @@ async def test_sessions_end(faults: Faults, pool: SimulatedPool) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::1", "192.0.2.1", "pool.example"])  # noqa: S104
-async def test_only_loopback_has_other_addresses(
-    faults: Faults, pool: SimulatedPool, address: str
-) -> None:
-    pool.address = (address, 1)
-    with pytest.raises(FaultRefusedError, match="no other loopback address"):
+async def test_only_loopback_has_several_addresses(address: str) -> None:
+    pool = SimulatedPool(generate(3, 2), listen=(address, 1))
+    with pytest.raises(FaultRefusedError, match="no other host"):
+        await pool.control.faults.begin(Member())
+
+
+async def test_a_pool_of_one_host_has_nobody_else_to_lead(faults: Faults) -> None:
+    with pytest.raises(FaultRefusedError, match="no other host"):
         await faults.begin(Member())
