@@ -22,6 +22,7 @@ from xoproxy.simulator.hosts import Hosts
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.rpc import Codec
 from xoproxy.simulator.sessions import Sessions
+from xoproxy.simulator.statistics import Statistics
 from xoproxy.simulator.tasks import Tasks
 from xoproxy.simulator.toolstack import Toolstack
 from xoproxy.simulator.wiretypes import NULL, Json
@@ -58,6 +59,7 @@ class World:
     hosts: Hosts
     toolstack: Toolstack
     hardware: Hardware = field(default_factory=Hardware)
+    statistics: Statistics = field(default_factory=Statistics)
 
 
 @dataclass(frozen=True, slots=True)
