@@ -15,9 +15,11 @@ import typer
 
 from xoproxy.cli.exits import Exit, fail
 from xoproxy.simulator.control import ChurnAsked
+from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.dumps import EstateError, LoadedEstate, load_estate
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
+from xoproxy.simulator.releases import UnknownReleaseError
 
 _WARNINGS_SHOWN = 5
 _PORT_MAX = 65535
@@ -34,6 +36,7 @@ class _Plan:
     password: str
     churn: ChurnAsked
     speed: float
+    release: str | None
     as_json: bool
     until_stdin_closes: bool
 
@@ -80,6 +83,14 @@ def simulate(
             help="How many times faster than a real pool's the operations are.",
         ),
     ] = 1.0,
+    release: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RELEASE",
+            help="Of XAPI: code name or number, or a version of XenServer or XCP-ng (7.1, 8.2).",
+            show_default="the newest",
+        ),
+    ] = None,
     plain_http: Annotated[
         bool,
         typer.Option(
@@ -100,6 +111,10 @@ def simulate(
     /_sim/stats counts.
     """
     address = _address(listen)
+    try:
+        DataModel.load(release)
+    except UnknownReleaseError as error:
+        fail(f"--release: {error}", Exit.USAGE)
     estate = _loaded(load) if load else LoadedEstate(generate(hosts, vms, seed, name))
     plan = _Plan(
         listen=address,
@@ -109,6 +124,7 @@ def simulate(
         password=password,
         churn=ChurnAsked(rate=rate, seed=seed, lifecycle=lifecycle),
         speed=speed,
+        release=release,
         as_json=as_json,
         until_stdin_closes=until_stdin_closes,
     )
@@ -157,6 +173,7 @@ async def _run(plan: _Plan) -> None:
         user=plan.user,
         password=plan.password,
         speed=plan.speed,
+        release=plan.release,
     )
     try:
         await _serve(plan, pool, ended)

@@ -14,14 +14,13 @@ from xoproxy.simulator.dispatch import Dispatcher
 from xoproxy.simulator.events import Events
 from xoproxy.simulator.hosts import Host, Hosts, answered_by_members
 from xoproxy.simulator.http import Handler, HttpServer
-from xoproxy.simulator.jsonrpc import JsonRpc
 from xoproxy.simulator.legacy_events import LegacyEvents
+from xoproxy.simulator.protocols import protocols
 from xoproxy.simulator.rpc import Request, Rpc
 from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.tasks import Tasks
 from xoproxy.simulator.toolstack import Toolstack
 from xoproxy.simulator.wiretypes import Json
-from xoproxy.simulator.xmlrpc import XmlRpc
 
 COLLECT_S: Final = 30.0
 
@@ -45,6 +44,7 @@ class SimulatedPool:
         tls: serve HTTPS instead of plain HTTP, each host with a certificate of its own.
         user, password: the only account.
         speed: how many times faster than a real pool's the delays are.
+        release: of XAPI, as `DataModel.load` knows them; None is the newest.
     """
 
     def __init__(
@@ -58,11 +58,15 @@ class SimulatedPool:
         user: str = "root",
         password: str = "x",  # noqa: S107  (a simulator's default)
         speed: float = 1.0,
+        release: str | None = None,
     ) -> None:
         self.user = user
         self.password = password
         self.speed = speed
-        self.database = Database(DataModel.load())
+        model = DataModel.load(release)
+        if model.release is not None:
+            estate = model.release.estate(estate)
+        self.database = Database(model)
         self.database.load(estate, stamps, generation)
         self.sessions = Sessions(self.database, user, password, speed)
         self.tasks = Tasks(self.database)
@@ -100,7 +104,8 @@ class SimulatedPool:
     def _server_of(self, host: Host) -> HttpServer:
         handlers = {key: handler for give in self.providers for key, handler in give(host).items()}
         answer = functools.partial(self._answer, host)
-        return HttpServer(answer, json=JsonRpc(), xml=XmlRpc(), group=self.group, handlers=handlers)
+        json, xml = protocols(self.database.model)
+        return HttpServer(answer, json=json, xml=xml, group=self.group, handlers=handlers)
 
     async def _answer(self, host: Host, rpc: Rpc, request: Request) -> bytes:
         """Answer a call that was made at a host."""

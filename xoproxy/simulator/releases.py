@@ -131,8 +131,9 @@ class Timeline:
         numbered = self._newest_until(_key(name)) if found else None
         if numbered is None:
             raise UnknownReleaseError(
-                f"no release is called {text!r}; there are {', '.join(self._names)}, versions of "
-                "XenServer and XCP-ng such as 6.0, 7.6 and 8.3, and versions of XAPI"
+                f"no release is called {text!r}; there are {', '.join(p[0] for p in _PRODUCTS)}, "
+                f"versions of XAPI from 1.249 to {self._names[-1]}, and versions of XenServer and "
+                "XCP-ng such as 6.0, 7.6, 8.2 and 8.3"
             )
         return Release(numbered, *_NUMBERED)
 

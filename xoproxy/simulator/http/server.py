@@ -178,7 +178,11 @@ class HttpServer:
             request = rpc.parse(body)
         except MalformedError as error:
             log.debug("malformed call: %s", error)
-            raise PageError(500) from None
+            if error.reply is None:
+                raise PageError(500) from None
+            answer = call_head(200, rpc.content_type, len(error.reply), head)
+            await connection.write(answer, error.reply)
+            return
         connection.waits_for_events = request.method in EVENT_CALLS
         try:
             await self.faults.before_call(connection, request.method)
