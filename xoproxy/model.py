@@ -38,7 +38,7 @@ class Cursor:
     seq: int
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One object as it stands: immutable, so that a pinned view of a pool is a list of these.
 
     A msgspec struct without garbage-collector header, because a pool has tens of thousands and
@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class Change(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One step of a pool's history: the values before and after.
 
     Args:
@@ -92,6 +92,7 @@ class Batch:
         xapi_token: XAPI's event position after it ("" when it did not come from `event.from`).
         changes: in order; empty when the reply changed nothing.
         at_s: when it was committed, in seconds of a monotonic clock.
+        next_key: number of the key that the next new object gets.
     """
 
     pool: PoolId
@@ -101,6 +102,7 @@ class Batch:
     xapi_token: str
     changes: tuple[Change, ...]
     at_s: float
+    next_key: int
 
 
 @dataclass(frozen=True, slots=True)

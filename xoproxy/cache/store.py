@@ -13,7 +13,8 @@ Guarantees: seq grows by one per change; an entry is never mutated; a key names 
 (an object that goes and comes back has a new key); a batch is seen whole or not at all.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec.structs import replace
@@ -152,6 +153,22 @@ class Preparation:
                 self.outcomes[other] = before, moved, replace(change, seq=seq)
 
 
+@dataclass(frozen=True, slots=True)
+class SavedStore:
+    """A loaded store as it stood at the end of a batch: with its history, all it takes to go on.
+
+    A plain value; taking one costs a list of references, for entries are immutable.
+    """
+
+    pool: PoolId
+    epoch: str
+    seq: int
+    next_key: int
+    xapi_token: str
+    classes: frozenset[XapiClass]
+    entries: Sequence[Entry]
+
+
 class Store:
     """The entries of one pool and their history.
 
@@ -175,6 +192,44 @@ class Store:
         self._entries: dict[Ref, Entry] = {}
         self._references: References | None = None
         self._references_complete = False
+
+    @classmethod
+    def restored(
+        cls, saved: SavedStore, history: Sequence[Batch], budget: JournalBudget | None = None
+    ) -> "Store":
+        """Make a store that goes on where another one stood.
+
+        Args:
+            saved: what it held.
+            history: the batches that led there, without a gap; as many as are known.
+            budget: bound of the journal.
+        """
+        if history and history[-1].to_seq != saved.seq:
+            raise ValueError("the history does not end where the store stood")
+        store = cls(saved.pool, saved.epoch, budget)
+        store.loaded = True
+        store.classes = saved.classes
+        store.next_key = saved.next_key
+        store.xapi_token = saved.xapi_token
+        for entry in saved.entries:
+            store._entries[entry.ref] = entry
+            store.by_class.put(entry)
+        store.journal.clear(history[0].from_seq if history else saved.seq)
+        for batch in history:
+            store.journal.append(batch)
+        return store
+
+    def saved(self) -> SavedStore:
+        """Return all that `restored` needs but the history, at one moment."""
+        return SavedStore(
+            pool=self.pool,
+            epoch=self.epoch,
+            seq=self.seq,
+            next_key=self.next_key,
+            xapi_token=self.xapi_token,
+            classes=self.classes,
+            entries=list(self._entries.values()),
+        )
 
     @property
     def seq(self) -> int:
@@ -252,6 +307,7 @@ class Store:
             xapi_token=self.xapi_token,
             changes=changes,
             at_s=at_s,
+            next_key=self.next_key,
         )
         if not self.loaded:
             self.journal.clear(batch.to_seq)

@@ -33,6 +33,7 @@ class Keyring:
     """Seals and opens values with one key."""
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
         # lets a wrong key be told from damage, and several keys live together during a rotation
         self._head = _VERSION + hashlib.sha256(b"xoproxy key id" + key).digest()[:_KEY_ID_BYTES]
@@ -55,6 +56,10 @@ class Keyring:
             return self._cipher.decrypt(nonce, sealed[head + _NONCE_BYTES :], purpose.encode())
         except (InvalidTag, ValueError):
             raise SealBroken("it is damaged, or was moved") from None
+
+    def derived(self, purpose: str) -> bytes:
+        """Return a key of its own for one purpose, for what is sealed elsewhere."""
+        return hashlib.blake2b(purpose.encode(), key=self._key, digest_size=_KEY_BYTES).digest()
 
 
 def read_key(path: Path) -> bytes | None:

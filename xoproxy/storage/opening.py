@@ -30,6 +30,7 @@ class Storage:
     Args:
         signing_key: signs what clients bring back, such as resume tokens; lasts as long as the
             database.
+        history_key: encrypts the pools' logs and checkpoints.
     """
 
     database: Database
@@ -37,6 +38,7 @@ class Storage:
     tokens: StoredTokens
     pools: StoredPools
     signing_key: bytes
+    history_key: bytes
 
 
 @asynccontextmanager
@@ -66,6 +68,7 @@ async def open_storage(url: str, key_path: Path) -> AsyncIterator[Storage]:
             StoredTokens(database),
             StoredPools(database, keyring),
             signing_key,
+            keyring.derived("history"),
         )
     finally:
         await database.close()

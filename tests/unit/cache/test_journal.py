@@ -10,7 +10,7 @@ def batch(from_seq: int, count: int, *, at_s: float = 0, size: int = 10) -> Batc
         Change(seq, Key("k"), Ref("OpaqueRef:k"), XapiClass("VM"), None, b"x" * size)
         for seq in range(from_seq + 1, from_seq + count + 1)
     )
-    return Batch(PoolId("p"), "e", from_seq, from_seq + count, "", changes, at_s)
+    return Batch(PoolId("p"), "e", from_seq, from_seq + count, "", changes, at_s, 0)
 
 
 def numbers(journal: Journal, seq: int, until: int | None = None) -> list[int]:
