@@ -9,7 +9,6 @@ Pools from before JSON-RPC have a carrier of their own: xmlrpc.py.
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -18,7 +17,10 @@ from yarl import URL
 
 from xoproxy import __version__
 from xoproxy.errors import PoolUnreachable
+from xoproxy.pool import trouble
 from xoproxy.pool.client import LinkSettings
+from xoproxy.pool.trouble import Trouble
+from xoproxy.pool.trust import Trust
 
 USER_AGENT = f"xoproxy/{__version__}"
 
@@ -69,14 +71,12 @@ class HttpCarrier:
 
     Args:
         settings: time-outs and bounds.
-        fingerprint: SHA-256 of the certificate to trust; None for what the system trusts.
+        trust: whose certificates are good.
     """
 
-    def __init__(self, settings: LinkSettings, fingerprint: bytes | None = None) -> None:
+    def __init__(self, settings: LinkSettings, trust: Trust) -> None:
         self._settings = settings
-        self._ssl: bool | aiohttp.Fingerprint = True
-        if fingerprint is not None:
-            self._ssl = aiohttp.Fingerprint(fingerprint)
+        self._trust = trust
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,13 +119,13 @@ class HttpCarrier:
         parts: list[bytes] = []
         size = 0
         async with self._http.post(
-            url / "jsonrpc", data=body, ssl=self._ssl, allow_redirects=False
+            url / "jsonrpc", data=body, ssl=self._trust.of(url), allow_redirects=False
         ) as response:
             if response.status != _OK:  # XAPI answers errors with 200, too
                 response.close()
                 kind = NoJsonRpc if response.status in _NO_SUCH_THING else PoolUnreachable
-                text = f"The answer is not XAPI's (HTTP status {response.status})."
-                raise kind(text, "NOT_XAPI")
+                why = trouble.wrong_status(response.status)
+                raise kind(why.message, why.code)
             async for part in response.content.iter_any():
                 patience.reschedule(
                     asyncio.get_running_loop().time() + self._settings.connect_timeout_s
@@ -134,40 +134,74 @@ class HttpCarrier:
                 size += len(part)
                 if size > self._settings.reply_bytes:
                     response.close()
-                    raise PoolUnreachable("The answer is larger than allowed.", "NOT_XAPI")
+                    why = trouble.TOO_LARGE
+                    raise PoolUnreachable(why.message, why.code)
         if parts and parts[0].startswith(b"<"):  # an old XAPI takes every POST for XML-RPC
-            raise NoJsonRpc("The answer is not XAPI's.", "NOT_XAPI")
+            raise NoJsonRpc(trouble.NOT_XAPI.message, trouble.NOT_XAPI.code)
         return b"".join(parts)
 
 
-_OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"})
+class DetectingCarrier:
+    """JSON-RPC with the servers that have it, XML-RPC with those that do not.
 
-_SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
-    (TimeoutError, "The pool did not answer in time.", "TIMEOUT"),
-    (aiohttp.ServerFingerprintMismatch, "The certificate is not the accepted one.", "CERTIFICATE"),
-    (aiohttp.ClientSSLError, "The pool's certificate is not trusted.", "CERTIFICATE"),
-    (aiohttp.ClientConnectorDNSError, "The pool's name cannot be resolved.", "UNREACHABLE"),
-    (aiohttp.ClientConnectorError, "The pool does not accept connections.", "UNREACHABLE"),
-    (aiohttp.ClientResponseError, "The answer is not HTTP.", "NOT_XAPI"),
-    (Exception, "The connection to the pool broke.", "UNREACHABLE"),
+    What a server answers first, after a login has begun, decides: later, when it fails at a call
+    that it may have run all the same, nothing is sent to it a second time.
+    """
+
+    def __init__(self, json: Carrier, xml: Carrier) -> None:
+        self._json = json
+        self._xml = xml
+        self._chosen: dict[URL, Carrier] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._json.__aenter__()
+        await self._xml.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._xml.__aexit__(kind, error, trace)
+        finally:
+            await self._json.__aexit__(kind, error, trace)
+
+    def login_begins(self) -> None:
+        self._chosen.clear()
+
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+        if url in self._chosen:
+            return await self._chosen[url].post(url, body, patience)
+        try:
+            answer = await self._json.post(url, body, patience)
+        except NoJsonRpc:
+            answer = await self._xml.post(url, body, patience)
+            self._chosen[url] = self._xml
+        else:
+            self._chosen[url] = self._json
+        return answer
+
+
+_TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
+    (TimeoutError, trouble.TIMEOUT),
+    (aiohttp.ServerFingerprintMismatch, trouble.OTHER_CERTIFICATE),
+    (aiohttp.ClientSSLError, trouble.UNTRUSTED),
+    (aiohttp.ClientConnectorDNSError, trouble.UNKNOWN_NAME),
+    (aiohttp.ClientConnectorError, trouble.REFUSED),
+    (aiohttp.ClientResponseError, trouble.NOT_HTTP),
+    (Exception, trouble.BROKEN),
 )
 """What went wrong, most telling first (several are subclasses of each other)."""
 
 
 def _unreachable(error: Exception) -> PoolUnreachable:
-    if any(getattr(cause, "reason", None) in _OLD_TLS for cause in _chain(error)):
-        return PoolUnreachable(
-            "The pool speaks only versions of TLS before 1.2, which are not safe.", "CERTIFICATE"
-        )
-    return next(
-        PoolUnreachable(text, code) for kind, text, code in _SENTENCES if isinstance(error, kind)
-    )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    why = next(why for kind, why in _TROUBLES if isinstance(error, kind))
+    if trouble.is_old_tls(error):
+        why = trouble.OLD_TLS
+    return PoolUnreachable(why.message, why.code)
 
 
 def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:

@@ -6,6 +6,7 @@ only `PoolError`s, whose texts hold neither addresses nor credentials.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -27,9 +28,12 @@ class PoolConfig:
         name: for people.
         url: scheme, host and port: "https://10.0.0.1"; any other part is refused.
         username, password: of an account on the pool.
-        fingerprint: SHA-256 of the certificate to trust, in hex (colons allowed); without it the
-            certificate must be good for the system's authorities. For https only.
+        fingerprint: SHA-256 of the configured host's certificate, in hex (colons allowed).
         enabled: whether to connect.
+        pins: the same for any host of the pool, by address. A host without must have a certificate
+            that is good for the authorities.
+        ca_path: authorities (PEM) beside the system's.
+        uuid: of XAPI's pool, "" when it is not known yet; no other pool is taken for it.
     """
 
     id: PoolId
@@ -39,6 +43,9 @@ class PoolConfig:
     password: str = field(repr=False)
     fingerprint: str | None = None
     enabled: bool = True
+    pins: Mapping[str, str] = field(default_factory=dict)
+    ca_path: Path | None = None
+    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class LinkSettings:
         reply_bytes: of one reply at most.
         messages_kept: newest objects of class `message` that are cached; 0 for none.
         message_relist_s: between two full lists of the messages: XAPI counts them nowhere.
+        audit_s: in which each class is listed once, only to be compared; 0 for never.
         relist_min_s, relist_max_s: between two lists of one class whose count does not agree.
         probe_after_s: of silence before we ask for a sign of life.
         probe_timeout_s: for the sign of life.
@@ -85,6 +93,7 @@ class LinkSettings:
     reply_bytes: int = 512 << 20
     messages_kept: int = 1000
     message_relist_s: float = 600.0
+    audit_s: float = 600.0
     relist_min_s: float = 2.0
     relist_max_s: float = 60.0
     probe_after_s: float = 120.0
@@ -97,6 +106,17 @@ class XapiClient(Protocol):
 
     Every method may raise `PoolUnreachable` (no usable answer) and `XapiFailure` (XAPI's error).
     """
+
+    async def locate(self, members: Sequence[str]) -> bool:
+        """Find the coordinator, and talk to it from now on.
+
+        Args:
+            members: addresses of the pool's hosts as far as they are known; the configured one
+                is asked, too.
+
+        Returns:
+            Whether it is the one that we talked to, so that our session may still be good.
+        """
 
     async def login(self) -> None:
         """Open a session in place of the one that we may have, on the coordinator.

@@ -9,10 +9,9 @@ that hangs on them, for the log, may.
 """
 
 import asyncio
-import ipaddress
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -31,16 +30,16 @@ from xoproxy.model import XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
+from xoproxy.pool.coordinator import Answer, find, with_address
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import in_slices
+from xoproxy.pool.trust import Trust
 
 T = TypeVar("T")
 E = TypeVar("E", bound=replies.Envelope)
 
 BODY_LIMIT_BYTES = 300 << 10
-_REDIRECTS = 3
-"""HOST_IS_SLAVE followed at most this often in one login: two hosts may name each other."""
-_SILENT = 2
+_NO_SESSION = "OpaqueRef:NULL"
 _BUSY = "TOO_MANY_PENDING_TASKS"
 _BUSY_ATTEMPTS = 6
 _BUSY_DELAY_S = 0.25
@@ -69,26 +68,12 @@ def endpoint(url: str) -> URL:
     return parsed.origin()
 
 
-def fingerprint_digest(text: str) -> bytes:
-    """Read a SHA-256 fingerprint in hex, with or without colons.
-
-    Raises:
-        ConfigError: it is not one.
-    """
-    try:
-        digest = bytes.fromhex(text.replace(":", "").strip())
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:  # noqa: PLR2004 - SHA-256
-        raise ConfigError("the fingerprint must be the SHA-256 of the certificate: 64 hex digits")
-    return digest
-
-
-def pinned(config: PoolConfig) -> bytes | None:
-    """Return the digest of the certificate to trust, if one was pinned and there is to be one."""
-    if not config.fingerprint or endpoint(config.url).scheme != "https":
-        return None
-    return fingerprint_digest(config.fingerprint)
+def trust_of(config: PoolConfig) -> Trust:
+    """Say what the hosts of a pool must show."""
+    pins = dict(config.pins)
+    if config.fingerprint:
+        pins.setdefault(endpoint(config.url).host or "", config.fingerprint)
+    return Trust(pins, config.ca_path)
 
 
 class JsonRpcClient:
@@ -114,10 +99,8 @@ class JsonRpcClient:
         self._originator = originator
         self._home = endpoint(config.url)
         self._url = self._home
-        self._carrier = carrier or HttpCarrier(settings, pinned(config))
+        self._carrier = carrier or HttpCarrier(settings, trust_of(config))
         self._session = ""
-        self._failures = 0
-        """Requests in a row without an answer."""
         self._slots = asyncio.Semaphore(settings.calls)
         self._last_id = 0
 
@@ -133,36 +116,55 @@ class JsonRpcClient:
     ) -> None:
         await self._carrier.__aexit__(kind, error, trace)
 
-    async def login(self) -> None:
-        """Open a session, following HOST_IS_SLAVE to the coordinator.
+    async def locate(self, members: Sequence[str]) -> bool:
+        """Find the coordinator; see the port.
 
-        The address that a pool member names has no port: scheme and port stay the configured ones.
-        If it does not answer, the next attempt starts from the configured address again.
+        The addresses that XAPI names have no port: scheme and port stay the configured ones.
         """
+        known = [self._url, self._home]
+        for address in members:
+            with suppress(PoolUnreachable):  # what is no address cannot be asked
+                known.append(with_address(self._home, address))
+        found = await find(known, self._ask)
+        same = found == self._url
+        self._url = found
+        return same
+
+    async def _ask(self, url: URL) -> Answer:
+        """Ask a host for its role by a call that needs a session, without having one."""
+        body = self._encode("pool.get_all", [_NO_SESSION])
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s) as patience:
+                data = await self._carrier.post(url, body, patience)
+        except TimeoutError as error:
+            raise _too_late() from error
+        reply = await in_slices(replies.scan(replies.RAW, data))
+        if not _given(reply.error):
+            raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
+        failure = replies.failure(reply.error)
+        match failure.code, failure.params:
+            case "SESSION_INVALID", _:
+                return Answer(None)
+            case "HOST_IS_SLAVE", (address, *_):
+                return Answer(address)
+            case code, _:
+                raise PoolUnreachable(f"The pool answers {code}.", code) from failure
+
+    async def login(self) -> None:
+        """Open a session where `locate` found the coordinator, at first the configured address."""
         self._session = ""
-        self._carrier.login_begins()
         config = self._config
         params = [config.username, config.password, _API_VERSION, self._originator]
-        for _ in range(_REDIRECTS):
-            try:
-                result = await self._request("session.login_with_password", params)
-            except PoolUnreachable:
-                self._url = self._home
-                raise
-            except XapiFailure as failure:
-                if failure.code in _AUTH_CODES:
-                    raise PoolAuthFailed(failure.code) from failure
-                if failure.code != "HOST_IS_SLAVE" or not failure.params:
-                    raise
-                self._url = with_address(self._home, failure.params[0])
-                continue
-            session = replies.json_value(result)
-            if not isinstance(session, str):
-                raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
-            self._session = session
-            return
-        self._url = self._home
-        raise PoolUnreachable("The pool's members name each other as coordinator.")
+        try:
+            result = await self._request("session.login_with_password", params)
+        except XapiFailure as failure:
+            if failure.code in _AUTH_CODES:
+                raise PoolAuthFailed(failure.code) from failure
+            raise
+        session = replies.json_value(result)
+        if not isinstance(session, str):
+            raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
+        self._session = session
 
     async def logout(self) -> None:
         session, self._session = self._session, ""
@@ -242,37 +244,12 @@ class JsonRpcClient:
             async with asyncio.timeout(patience_s) as patience:
                 data = await self._carrier.post(self._url, body, patience)
         except TimeoutError as error:
-            self._fall_back()
-            raise PoolUnreachable("The pool did not answer in time.", "TIMEOUT") from error
-        except PoolUnreachable:
-            self._fall_back()
-            raise
-        self._failures = 0
+            raise _too_late() from error
         return await in_slices(replies.scan(decoder, data))
 
-    def _fall_back(self) -> None:
-        """Return to the configured address when the one that we were sent to stays silent.
 
-        Whoever answers there does not know our session, which leads to a new login.
-        """
-        self._failures += 1
-        if self._failures >= _SILENT:
-            self._url = self._home
-
-
-def with_address(home: URL, address: str) -> URL:
-    """Put another host into a URL; scheme and port stay.
-
-    Raises:
-        PoolUnreachable: the address that the pool named is not one.
-    """
-    host = address.strip("[]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if not host.isascii() or not host.replace("-", "").replace(".", "").isalnum():
-            raise PoolUnreachable("The pool names a coordinator without address.") from None
-    return home.with_host(host)
+def _too_late() -> PoolUnreachable:
+    return PoolUnreachable("The pool did not answer in time.", "TIMEOUT")
 
 
 def _given(raw: msgspec.Raw) -> bool:

@@ -1,13 +1,26 @@
-"""One pool's connection as clients see it: a small table of states, and the record they get.
+"""One pool's connection: a small table of phases, and the record of it that clients get.
 
-    connecting  enabled, and no attempt has ended yet
-    live        what we hold is what the pool has, but for the last moments
-    stale       what we hold was true at `since`; we are trying to catch up
-    error       nothing to show, or only an operator can help (password, certificate)
-    disabled    the operator said so; what we hold stays visible
+                        retry, or the operator's "now"
+              ┌─────────────────────────────────────────────┐
+              v                                             │
+    probing ──found──> authenticating ──logged in──> listing ──caught up──> live
+       │ └──same session──────────────────────────────^        │             │
+       └───────────── lost: stale · refused: error ────────────┴─────────────┘
+
+    disabled         the operator said so; what we hold stays visible
+    probing          asks all known members which of them coordinates the pool
+    authenticating   logs in there
+    listing          catches up: everything after a login, else what happened meanwhile
+    live             what we hold is what the pool has, but for the last moments
+    stale            the attempt failed; the next one comes by itself after a pause
+    error            the attempt failed in a way that an operator must mend; it is tried again, too
+
+Clients see the phase with its cause, and the state that it means for them: `live`, `disabled`,
+`error` (nothing to show, or only an operator can help), `stale` (what we hold was true at `since`)
+or `connecting` (no attempt has ended yet).
 
 A pure value: time is an argument, and nothing here waits or connects. Data stays visible in every
-state; a link never makes a pool disappear.
+phase; a link never makes a pool disappear.
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +36,8 @@ POOL_LINK = XapiClass("pool_link")
 
 
 class LinkState(StrEnum):
+    """What a link means for clients."""
+
     CONNECTING = "connecting"
     LIVE = "live"
     STALE = "stale"
@@ -30,12 +45,31 @@ class LinkState(StrEnum):
     ERROR = "error"
 
 
+class Phase(StrEnum):
+    """What a link does."""
+
+    DISABLED = "disabled"
+    PROBING = "probing"
+    AUTHENTICATING = "authenticating"
+    LISTING = "listing"
+    LIVE = "live"
+    STALE = "stale"
+    ERROR = "error"
+
+
 class LinkEvent(StrEnum):
-    """What can happen to a link."""
+    """What can happen to a link: the cause of its phase."""
 
     ENABLED = "enabled"
-    """Switched on, or given another address or password: attempts begin anew."""
+    """Switched on, given another address or password, or told to try now."""
     DISABLED = "disabled"
+    RETRY = "retry"
+    """The pause after a failed attempt is over."""
+    FOUND = "found"
+    """The coordinator answers; we have no session there."""
+    SAME = "same"
+    """The coordinator answers, and our session may still be good."""
+    LOGGED_IN = "logged_in"
     CAUGHT_UP = "caught_up"
     """A reply brought us up to date."""
     LOST = "lost"
@@ -44,16 +78,23 @@ class LinkEvent(StrEnum):
     """An attempt failed in a way that an operator must mend."""
 
 
-_S, _E = LinkState, LinkEvent
-_NEXT: dict[LinkState, dict[LinkEvent, LinkState]] = {
-    _S.CONNECTING: {_E.CAUGHT_UP: _S.LIVE, _E.LOST: _S.ERROR, _E.REFUSED: _S.ERROR},
-    _S.LIVE: {_E.ENABLED: _S.STALE, _E.LOST: _S.STALE, _E.REFUSED: _S.ERROR},
-    _S.STALE: {_E.CAUGHT_UP: _S.LIVE, _E.REFUSED: _S.ERROR},
-    _S.ERROR: {_E.ENABLED: _S.CONNECTING, _E.CAUGHT_UP: _S.LIVE},
-    _S.DISABLED: {_E.ENABLED: _S.CONNECTING},
+_P, _E = Phase, LinkEvent
+_NEXT: dict[Phase, dict[LinkEvent, Phase]] = {
+    _P.DISABLED: {},
+    _P.PROBING: {_E.FOUND: _P.AUTHENTICATING, _E.SAME: _P.LISTING},
+    _P.AUTHENTICATING: {_E.LOGGED_IN: _P.LISTING},
+    _P.LISTING: {_E.CAUGHT_UP: _P.LIVE},
+    _P.LIVE: {},
+    _P.STALE: {_E.RETRY: _P.PROBING},
+    _P.ERROR: {_E.RETRY: _P.PROBING},
 }
-"""State -> event -> next state. What does not stand here changes nothing, so that a disabled
-link ignores what its dying task still says; DISABLED leads to `disabled` from everywhere."""
+_TRYING = frozenset({_P.PROBING, _P.AUTHENTICATING, _P.LISTING, _P.LIVE})
+for _phase in _TRYING:
+    _NEXT[_phase] |= {_E.LOST: _P.STALE, _E.REFUSED: _P.ERROR}
+for _phase in _P:
+    _NEXT[_phase] |= {_E.ENABLED: _P.PROBING, _E.DISABLED: _P.DISABLED}
+"""Phase -> event -> next phase. What does not stand here changes nothing, so that a disabled link
+ignores what its dying task still says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +102,8 @@ class LinkError:
     """Why a link is not live.
 
     Args:
-        code: UNREACHABLE, TIMEOUT, CERTIFICATE, NOT_XAPI, AUTH_FAILED, INTERNAL, or XAPI's own.
+        code: UNREACHABLE, TIMEOUT, CERTIFICATE, NOT_XAPI, WRONG_POOL, AUTH_FAILED, INTERNAL, or
+            XAPI's own.
         message: one sentence for a person, without addresses or credentials.
     """
 
@@ -71,32 +113,57 @@ class LinkError:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link's state.
+    """A link at a moment.
 
     Args:
-        state: see the module.
-        since_s: when it came to be, in seconds since 1970.
-        error: of the last failed attempt; None while live.
+        phase: what it does.
+        since_s: when its `state` came to be, in seconds since 1970.
+        cause: of the phase; None at the beginning.
+        error: of the last failed attempt; kept while we try again, None once live.
+        refused: whether that error is the operator's to mend.
+        holds_data: whether the pool was ever listed.
     """
 
-    state: LinkState
+    phase: Phase
     since_s: float
+    cause: LinkEvent | None = None
     error: LinkError | None = None
+    refused: bool = False
+    holds_data: bool = False
+
+    @property
+    def state(self) -> LinkState:
+        """Say what the phase means for clients."""
+        if self.phase in {Phase.DISABLED, Phase.LIVE}:
+            return LinkState(self.phase)
+        if self.refused:
+            return LinkState.ERROR
+        if self.holds_data:
+            return LinkState.STALE
+        return LinkState.ERROR if self.error else LinkState.CONNECTING
 
     def after(self, event: LinkEvent, now_s: float, error: LinkError | None = None) -> "Link":
-        """Return the state after an event; the same object when nothing changed."""
-        if event is LinkEvent.DISABLED:
-            target, error = LinkState.DISABLED, None
-        else:
-            target = _NEXT[self.state].get(event, self.state)
-            if target is LinkState.DISABLED:
-                error = None
-        if target is not self.state:
-            return Link(target, now_s, error)
-        return self if error == self.error else replace(self, error=error)
+        """Return the link after an event; the same object when nothing changed.
+
+        Args:
+            event: what happened.
+            now_s: the present, in seconds since 1970.
+            error: with LOST and REFUSED.
+        """
+        phase = _NEXT[self.phase].get(event)
+        if phase is None:
+            return self
+        after = replace(self, phase=phase, cause=event)
+        if event in {LinkEvent.LOST, LinkEvent.REFUSED}:
+            after = replace(after, error=error, refused=event is LinkEvent.REFUSED)
+        elif event in {LinkEvent.ENABLED, LinkEvent.DISABLED, LinkEvent.CAUGHT_UP}:
+            after = replace(after, error=None, refused=False)
+        if event is LinkEvent.CAUGHT_UP:
+            after = replace(after, holds_data=True)
+        return after if after.state is self.state else replace(after, since_s=now_s)
 
 
-_OPERATOR_MUST_ACT = frozenset({"CERTIFICATE"})
+_OPERATOR_MUST_ACT = frozenset({"CERTIFICATE", "WRONG_POOL"})
 
 
 def failed(cause: Exception) -> tuple[LinkEvent, LinkError]:
@@ -150,6 +217,8 @@ class LinkStatus:
                 "name": self.name,
                 "uuid": self.uuid,
                 "state": self.link.state,
+                "phase": self.link.phase,
+                "cause": self.link.cause,
                 "since": _date(self.link.since_s),
                 "error": {"code": error.code, "message": error.message} if error else None,
                 "master": self.master,

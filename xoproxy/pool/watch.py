@@ -19,6 +19,10 @@ The stream alone cannot be trusted, in three ways, and for each there is a remed
 - *The connection can die.* `run` then raises, keeping session and token: when the session still
   works, it is the same server and the same database, and polling goes on where it was. When it
   does not, all is listed.
+- *An address can be given to another pool.* After a login the pool's uuid is compared with that of
+  the pool that we know; another one is refused before anything of it is looked at.
+- *We can be wrong ourselves.* One class after the other is listed again, each about every ten
+  minutes, and compared byte by byte; what had to be repaired is counted and told.
 
 Every list is applied as a difference, so readers of the store see what changed and nothing else.
 """
@@ -33,21 +37,27 @@ from typing import NoReturn, Protocol
 import msgspec
 
 from xoproxy.cache.store import Preparation, Store
-from xoproxy.errors import PoolError, XapiFailure
+from xoproxy.errors import PoolUnreachable, XapiFailure
 from xoproxy.model import Batch, Event, Ref, Removal, Upsert, XapiClass
 from xoproxy.pool import methods, noise, replies
+from xoproxy.pool.audits import Audits
 from xoproxy.pool.census import Census
 from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
 from xoproxy.pool.messages import MESSAGE, newest, youngest
 from xoproxy.pool.slices import in_slices
 
 _POOL = XapiClass("pool")
+
+
+class _PoolRow(msgspec.Struct):
+    uuid: str = ""
+
+
+_read_uuid = msgspec.json.Decoder(_PoolRow).decode
 _SLICE_S = 0.002
 _STEP_EVENTS = 8
 """Events prepared between two looks at the clock: a changed VM takes some 40 us."""
 _TOKEN_LOST = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST"})
-_RELOGIN_AFTER_S = 10.0
-"""A session that dies sooner than this after its login is a failure like any other."""
 
 
 class Observer(Protocol):
@@ -59,11 +69,11 @@ class Observer(Protocol):
     def committed(self, store: Store, batch: Batch) -> None:
         """A batch with at least one change was committed."""
 
+    def logged_in(self) -> None:
+        """There is a session on the right pool; everything is listed next."""
+
     def caught_up(self) -> None:
         """A reply brought the store up to date; called after every one."""
-
-    def lost(self, cause: PoolError) -> None:
-        """The session is gone; the watch goes on by itself with a new one."""
 
 
 @dataclass(slots=True)
@@ -77,6 +87,10 @@ class WatchCounts:
     mismatches: int = 0
     """Classes whose count disagreed, over all replies."""
     relists: int = 0
+    audits: int = 0
+    """Classes listed only to be compared."""
+    repairs: int = 0
+    """Objects in which an audit found what no event had told."""
     probes: int = 0
     silent_tokens: int = 0
     """Probes that showed nowhere: the token was from another history."""
@@ -91,6 +105,7 @@ class Watch:
         observer: who is told.
         settings: time-outs and bounds.
         held_back: operations whose coming and going is not worth a change (noise.py).
+        uuid: of XAPI's pool, when it is known; "" takes the one that the store holds, or any.
         clock: monotonic seconds.
     """
 
@@ -101,6 +116,7 @@ class Watch:
         observer: Observer,
         settings: LinkSettings,
         held_back: noise.Noise = noise.DEFAULT,
+        uuid: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = WatchCounts()
@@ -115,13 +131,15 @@ class Watch:
         """Lower case, as in events, to XAPI's own case: the classes that we follow."""
         self._rows: list[XapiClass] = []
         """Those that are rows of XAPI's database: all but the messages."""
-        self._logged_in_at_s: float | None = None
+        self._uuid = uuid
+        self._logged_in = False
         self._token = ""
         """Where the next poll starts; "" means that the pool must be listed."""
         self._heard_at_s = 0.0
         self._messages_at_s = 0.0
         """When to list the messages next."""
         self._can_probe = True
+        self._audits = Audits(settings.audit_s)
 
     async def run(self) -> NoReturn:
         """Follow the pool until the link breaks; to be called again after a pause.
@@ -130,9 +148,9 @@ class Watch:
             PoolError: the link broke; session and position are kept as far as they may be good.
         """
         wait_s: float | None = 0.0  # after a break, catch up before waiting for news
-        while True:
-            try:
-                if self._logged_in_at_s is None:
+        try:
+            while True:
+                if not self._logged_in:
                     await self._log_in()
                 if not self._token:
                     await self._list_pool()
@@ -140,32 +158,45 @@ class Watch:
                 await self._poll(wait_s)
                 wait_s = None
                 await self._list_doubtful()
-            except XapiFailure as failure:
-                if failure.code in _TOKEN_LOST:
-                    self._token = ""
-                if not self._session_wore_out(failure):
-                    raise
-                self._observer.lost(failure)
+                await self._audit()
+        except XapiFailure as failure:
+            if failure.code in SESSION_LOST:
+                self._logged_in = False
+            elif failure.code in _TOKEN_LOST:
+                self._token = ""
+            raise
 
     def distrust(self) -> None:
         """List the pool at the next attempt, whatever the position."""
         self._token = ""
 
-    def _session_wore_out(self, failure: XapiFailure) -> bool:
-        """Tell whether the session is gone, after a life long enough to simply log in again."""
-        if failure.code not in SESSION_LOST or self._logged_in_at_s is None:
-            return False
-        age_s = self._clock() - self._logged_in_at_s
-        self._logged_in_at_s = None
-        return age_s >= _RELOGIN_AFTER_S
+    @property
+    def logged_in(self) -> bool:
+        """Whether there is a session that may still be good."""
+        return self._logged_in
+
+    def moved(self) -> None:
+        """Take note that another host is the coordinator: it does not know our session."""
+        self._logged_in = False
 
     # --- listing ---
 
     async def _log_in(self) -> None:
         await self._client.login()
-        self._logged_in_at_s = self._clock()
+        await self._check_identity()
+        self._logged_in = True
         self._token = ""
         self._can_probe = True
+        self._observer.logged_in()
+
+    async def _check_identity(self) -> None:
+        """Refuse another pool than ours: an address may have been given to it."""
+        held = next(iter(self._store.entries(_POOL)), None)
+        known = self._uuid or (_read_uuid(held.raw).uuid if held else "")
+        found = [_read_uuid(raw).uuid for raw in (await self._client.records(_POOL)).values()]
+        if known and found != [known]:
+            await self._client.logout()
+            raise PoolUnreachable("Another pool answers at this pool's address.", "WRONG_POOL")
 
     async def _learn_classes(self) -> None:
         """Ask for the pool's classes, in XAPI's own case: events name them in lower case."""
@@ -186,6 +217,7 @@ class Watch:
         """List everything but the messages (XAPI reads those from disk, one by one)."""
         await self._learn_classes()
         first = not self._store.loaded
+        self._audits.forget()
         reply = await self._client.events(self._rows, "", self._settings.event_timeout_s)
         self.counts.full_lists += 1
         # what an earlier session followed and this one does not know any more is gone, too
@@ -206,15 +238,27 @@ class Watch:
             await self._list_messages()
             self._messages_at_s = self._clock() + self._settings.message_relist_s
         for cls in self._census.due(self._clock()):
-            await self._list_class(cls)
+            if await self._list_class(cls) is not None:
+                self.counts.relists += 1
             self._census.listed(cls, self._clock())
 
-    async def _list_class(self, cls: XapiClass) -> None:
+    async def _list_class(self, cls: XapiClass) -> Batch | None:
+        """List a class; returns what that changed, None when this pool will not list it."""
         records = await self._records(cls)
-        if records is not None:
-            self.counts.relists += 1
-            told = self._upserts(cls, records)
-            await self._commit(self._store.prepare_relist([cls], told, replies.checked_record))
+        if records is None:
+            return None
+        told = self._upserts(cls, records)
+        return await self._commit(self._store.prepare_relist([cls], told, replies.checked_record))
+
+    async def _audit(self) -> None:
+        """List the class whose turn it is, if one's is, to see whether we hold it rightly."""
+        cls = self._audits.due(self._rows, self._clock())
+        if cls is None:
+            return
+        batch = await self._list_class(cls)
+        self.counts.audits += 1
+        if batch is not None:
+            self._audits.corrected(change.ref for change in batch.changes)
 
     async def _list_messages(self) -> None:
         records = await self._records(MESSAGE)
@@ -257,6 +301,7 @@ class Watch:
             self.counts.silent_tokens += 1
             self._token = ""  # from another history; the next round lists
             return
+        self.counts.repairs += self._audits.explained(event.ref for event in reply.events)
         counts = reply.valid_ref_counts
         removals: Counter[XapiClass] = Counter()
         events = self._events(await self._without_old_messages(reply.events), removals)
@@ -339,7 +384,7 @@ class Watch:
             raw = held.raw
         return Upsert(held.cls, held.ref, raw)
 
-    async def _commit(self, prepared: Preparation, token: str | None = None) -> None:
+    async def _commit(self, prepared: Preparation, token: str | None = None) -> Batch:
         """Prepare in slices, commit at once, tell the observer."""
         slice_end_s = time.perf_counter() + _SLICE_S
         while prepared.step(_STEP_EVENTS):
@@ -356,3 +401,4 @@ class Watch:
             self._observer.loaded(self._store)
         elif batch.changes:
             self._observer.committed(self._store, batch)
+        return batch

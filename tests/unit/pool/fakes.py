@@ -44,6 +44,10 @@ class ScriptedClient:
             raise step
         return step() if callable(step) else step
 
+    async def locate(self, members: Sequence[str]) -> bool:
+        self.seen.append(("locate", *members))
+        return self._next("locate", True) is True
+
     async def login(self) -> None:
         self.seen.append(("login",))
         self._next("login", None)

@@ -1,56 +1,105 @@
+from collections import Counter
+
 import msgspec
 import pytest
 
 from xoproxy.errors import PoolAuthFailed, PoolUnreachable, XapiFailure
 from xoproxy.model import PoolId, Ref
-from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, failed
+from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, Phase, failed
 
 TIMEOUT = LinkError("TIMEOUT", "The pool did not answer in time.")
+UP = (LinkEvent.FOUND, LinkEvent.LOGGED_IN, LinkEvent.CAUGHT_UP)
+
+
+def through(
+    link: Link, *events: LinkEvent, at_s: float = 5, error: LinkError | None = None
+) -> Link:
+    for event in events:
+        link = link.after(event, at_s, error if event in {"lost", "refused"} else None)
+    return link
 
 
 def test_a_link_that_comes_up_breaks_and_heals():
-    link = Link(LinkState.CONNECTING, 10)
+    link = Link(Phase.PROBING, 1)
+    seen = [(link.phase, link.state)]
+    for event in (*UP, LinkEvent.LOST, LinkEvent.RETRY, LinkEvent.SAME, LinkEvent.CAUGHT_UP):
+        link = link.after(event, 5, TIMEOUT)
+        seen.append((link.phase, link.state))
 
-    link = link.after(LinkEvent.CAUGHT_UP, 11)
-    assert Link(LinkState.LIVE, 11) == link
-    link = link.after(LinkEvent.LOST, 12, TIMEOUT)
-    assert Link(LinkState.STALE, 12, TIMEOUT) == link
-    link = link.after(LinkEvent.LOST, 20, TIMEOUT)
-    assert Link(LinkState.STALE, 12, TIMEOUT) == link, "since: when it became stale"
-    assert Link(LinkState.LIVE, 30) == link.after(LinkEvent.CAUGHT_UP, 30)
+    assert seen == [
+        ("probing", "connecting"),
+        ("authenticating", "connecting"),
+        ("listing", "connecting"),
+        ("live", "live"),
+        ("stale", "stale"),
+        ("probing", "stale"),
+        ("listing", "stale"),
+        ("live", "live"),
+    ]
 
 
-def test_a_repeated_event_gives_the_same_object():
-    live = Link(LinkState.LIVE, 1)
+def test_since_is_of_the_state_and_not_of_the_phase():
+    link = through(Link(Phase.PROBING, 1), *UP, at_s=3)
+    link = link.after(LinkEvent.LOST, 10, TIMEOUT)
+    link = link.after(LinkEvent.RETRY, 20).after(LinkEvent.LOST, 30, TIMEOUT)
 
-    assert live is live.after(LinkEvent.CAUGHT_UP, 5)
+    assert (link.state, link.since_s, link.error) == (LinkState.STALE, 10, TIMEOUT)
 
 
 def test_a_pool_never_reached_is_in_error_and_tells_the_latest_cause():
-    link = Link(LinkState.CONNECTING, 1).after(LinkEvent.LOST, 2, TIMEOUT)
+    link = Link(Phase.PROBING, 1).after(LinkEvent.LOST, 2, TIMEOUT)
     other = LinkError("UNREACHABLE", "No.")
+    assert (link.state, link.error) == (LinkState.ERROR, TIMEOUT)
 
-    assert Link(LinkState.ERROR, 2, TIMEOUT) == link
-    assert Link(LinkState.ERROR, 2, other) == link.after(LinkEvent.LOST, 3, other)
+    link = link.after(LinkEvent.RETRY, 3)
+    assert (link.state, link.error) == (LinkState.ERROR, TIMEOUT), "until there is better news"
+    link = link.after(LinkEvent.LOST, 4, other)
+    assert (link.state, link.since_s, link.error) == (LinkState.ERROR, 2, other)
 
 
-@pytest.mark.parametrize("state", LinkState)
-def test_disabled_is_reached_from_everywhere_and_left_only_on_purpose(state):
-    link = Link(state, 1, TIMEOUT).after(LinkEvent.DISABLED, 2)
+def test_what_we_hold_from_before_is_stale_and_no_error():
+    link = Link(Phase.PROBING, 1, holds_data=True)
+
+    assert link.state is LinkState.STALE
+    assert link.after(LinkEvent.LOST, 2, TIMEOUT).state is LinkState.STALE
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_disabled_is_reached_from_everywhere_and_left_only_on_purpose(phase):
+    link = Link(phase, 1, error=TIMEOUT).after(LinkEvent.DISABLED, 2)
 
     assert link.state is LinkState.DISABLED
-    for event in (LinkEvent.LOST, LinkEvent.REFUSED, LinkEvent.CAUGHT_UP):
-        late = link.after(event, 3, TIMEOUT)
-        assert (late.state, late.error) == (LinkState.DISABLED, None)
-    assert Link(LinkState.CONNECTING, 4) == link.after(LinkEvent.ENABLED, 4)
+    for event in set(LinkEvent) - {LinkEvent.ENABLED, LinkEvent.DISABLED}:
+        assert link.after(event, 3, TIMEOUT) is link
+    assert link.after(LinkEvent.ENABLED, 4).state is LinkState.CONNECTING
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("event", LinkEvent)
+def test_every_change_of_phase_says_its_cause(phase, event):
+    link = Link(phase, 1)
+    after = link.after(event, 2, TIMEOUT)
+
+    assert after is link or after.cause is event
+    assert after.phase is not Phase.LIVE or after.error is None
+
+
+def test_every_phase_can_be_left():
+    reached = Counter(
+        after.phase
+        for phase in Phase
+        for event in LinkEvent
+        if (after := Link(phase, 1).after(event, 2)).phase is not phase
+    )
+    assert set(Phase) == set(reached)
 
 
 def test_a_refused_password_is_an_error_even_with_data():
     event, error = failed(PoolAuthFailed("SESSION_AUTHENTICATION_FAILED"))
 
-    link = Link(LinkState.LIVE, 1).after(event, 2, error)
-
+    link = through(Link(Phase.PROBING, 0), *UP).after(event, 6, error)
     assert (link.state, link.error) == (LinkState.ERROR, error)
+    assert link.after(LinkEvent.RETRY, 7).state is LinkState.ERROR
     assert error.code == "AUTH_FAILED"
 
 
@@ -59,6 +108,7 @@ def test_a_refused_password_is_an_error_even_with_data():
     [
         (PoolUnreachable("The pool did not answer in time.", "TIMEOUT"), LinkEvent.LOST, "TIMEOUT"),
         (PoolUnreachable("Untrusted.", "CERTIFICATE"), LinkEvent.REFUSED, "CERTIFICATE"),
+        (PoolUnreachable("Another.", "WRONG_POOL"), LinkEvent.REFUSED, "WRONG_POOL"),
         (XapiFailure("HOST_IS_SLAVE", ("192.0.2.7",)), LinkEvent.LOST, "HOST_IS_SLAVE"),
         (ZeroDivisionError("/etc/secret"), LinkEvent.LOST, "INTERNAL"),
     ],
@@ -76,7 +126,7 @@ def test_the_record_is_what_clients_see():
         PoolId("p1"),
         "Lab",
         "u-1",
-        Link(LinkState.STALE, 1706702400, TIMEOUT),
+        Link(Phase.PROBING, 1706702400, LinkEvent.RETRY, TIMEOUT, holds_data=True),
         Ref("OpaqueRef:h"),
         None,
         7,
@@ -87,6 +137,8 @@ def test_the_record_is_what_clients_see():
         "name": "Lab",
         "uuid": "u-1",
         "state": "stale",
+        "phase": "probing",
+        "cause": "retry",
         "since": "20240131T12:00:00Z",
         "error": {"code": "TIMEOUT", "message": "The pool did not answer in time."},
         "master": "OpaqueRef:h",

@@ -7,7 +7,8 @@ from xoproxy.errors import ConfigError
 from xoproxy.model import PoolId
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.link import LinkState
-from xoproxy.pool.supervisor import Backoff, Supervisor
+from xoproxy.pool.supervised import Backoff
+from xoproxy.pool.supervisor import Supervisor
 
 
 def test_pauses_grow_to_the_bound_with_jitter():

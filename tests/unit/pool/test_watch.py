@@ -32,8 +32,8 @@ class Diary:
     def caught_up(self) -> None:
         self.entries.append("caught up")
 
-    def lost(self, cause) -> None:
-        self.entries.append(f"lost {cause}")
+    def logged_in(self) -> None:
+        self.entries.append("logged in")
 
 
 class World:
@@ -42,14 +42,20 @@ class World:
         events: list[Any],
         script: dict[str, list[Any]] | None = None,
         settings: LinkSettings | None = None,
+        uuid: str = "",
     ) -> None:
-        listing = {"system.listMethods": [METHODS] * 10}
+        listing: dict[str, list[Any]] = {
+            "system.listMethods": [METHODS] * 10,
+            "pool.records": [{"p": {"uuid": "u"}}] * 10,
+        }
         self.client = ScriptedClient({**listing, **(script or {}), "events": events})
         self.store = Store(PoolId("p1"), "e")
         self.clock = Clock()
         self.diary = Diary()
-        settings = settings or LinkSettings(messages_kept=0)
-        self.watch = Watch(self.client, self.store, self.diary, settings, clock=self.clock)
+        settings = settings or LinkSettings(messages_kept=0, audit_s=0)
+        self.watch = Watch(
+            self.client, self.store, self.diary, settings, uuid=uuid, clock=self.clock
+        )
 
     async def run(self, ending: type[BaseException] = ExhaustedError) -> None:
         with pytest.raises(ending):
@@ -79,6 +85,7 @@ async def test_it_lists_once_and_goes_on_from_the_token():
 
     assert world.polls == [("", 30), ("1,0", 30), ("2,0", 30), ("2,0", 30)]
     assert world.diary.entries == [
+        "logged in",
         "loaded 2",
         "caught up",
         "1 changes to 2,0",
@@ -140,7 +147,7 @@ async def test_a_pool_that_lists_no_methods_is_taken_for_the_newest():
     assert {"VM", "host", "task"} < world.store.classes
 
 
-async def test_a_worn_out_session_is_replaced_without_a_pause():
+async def test_a_session_that_is_gone_is_replaced_and_all_is_listed_as_a_difference():
     world = World([])
     world.client.script["events"] = [
         told("1,0", POOL_ROW, mod("vm", "a"), mod("vm", "b")),
@@ -148,28 +155,72 @@ async def test_a_worn_out_session_is_replaced_without_a_pause():
         told("7,0", POOL_ROW, mod("vm", "b"), mod("vm", "c")),
         told("8,0"),
     ]
+    await world.run(XapiFailure)
+    assert not world.watch.logged_in
     await world.run()
 
     assert world.client.count("login") == 2
     assert [token for token, _ in world.polls] == ["", "1,0", "", "7,0", "8,0"]
     assert world.diary.entries == [
+        "logged in",
         "loaded 3",
         "caught up",
-        "lost SESSION_INVALID",
+        "logged in",
         "2 changes to 7,0",
         "caught up",
         "caught up",
     ]
 
 
-async def test_a_session_that_ends_at_once_is_a_failure():
-    world = World(
-        [told("1,0", POOL_ROW), XapiFailure("HOST_IS_SLAVE", ("x",)), told("1,0", POOL_ROW)]
-    )
-    await world.run(XapiFailure)
-    assert world.client.count("login") == 1
+async def test_another_coordinator_does_not_know_our_session():
+    broken = PoolUnreachable("The connection to the pool broke.")
+    world = World([told("1,0", POOL_ROW), broken, told("1,0", POOL_ROW)])
+    await world.run(PoolUnreachable)
+    world.watch.moved()
     await world.run()
+
     assert world.client.count("login") == 2
+    assert [token for token, _ in world.polls] == ["", "1,0", "", "1,0"]
+
+
+@pytest.mark.parametrize("known", ["", "other"])
+async def test_another_pool_at_the_address_is_refused_before_anything_of_it_is_taken(known: str):
+    session_lost = XapiFailure("SESSION_INVALID", ("x",))
+    world = World([told("1,0", POOL_ROW), session_lost, told("9,0", mod("pool", "q"))], uuid=known)
+    if not known:  # then the store knows
+        await world.run(XapiFailure)
+        world.client.script["pool.records"] = [{"q": {"uuid": "another"}}]
+    with pytest.raises(PoolUnreachable) as refused:
+        await world.watch.run()
+
+    assert refused.value.code == "WRONG_POOL"
+    assert world.client.seen[-1] == ("logout",)
+    assert not world.watch.logged_in
+    assert [entry.ref for entry in world.store.entries(XapiClass("pool"))] == ["p"] * (not known)
+
+
+async def test_every_class_is_audited_in_its_turn_and_only_faults_count():
+    world = World([], settings=LinkSettings(messages_kept=0, audit_s=100))
+    world.client.script["VM.records"] = [
+        {"a": {"n": 1}, "b": {"n": 2}},  # b: a change on its way; a: nobody told us
+    ]
+    world.client.script["events"] = [
+        told("1,0", POOL_ROW, mod("vm", "a", n=0), mod("vm", "b", n=0)),
+        told("1,0"),
+        world.after(50, told("1,0")),  # VM's turn
+        told("2,0", mod("vm", "b", n=2)),
+        world.after(50, told("2,0")),  # the pool's
+        told("2,0"),
+    ]
+    await world.run()
+
+    assert [seen for seen in world.client.seen if seen[0] == "records"] == [
+        ("records", "pool"),  # at the login
+        ("records", "VM"),
+        ("records", "pool"),
+    ]
+    assert (world.watch.counts.audits, world.watch.counts.repairs) == (2, 1)
+    assert {e.ref: e.raw for e in world.store.entries(VM)} == {"a": b'{"n":1}', "b": b'{"n":2}'}
 
 
 async def test_another_failure_of_xapi_keeps_the_position():
@@ -200,7 +251,7 @@ async def test_a_removal_of_what_was_never_held_is_nothing():
     world = World([told("1,0", POOL_ROW), told("2,0", gone("vm", "x"), gone("pool", "y"))])
     await world.run()
 
-    assert world.diary.entries == ["loaded 1", "caught up", "caught up"]
+    assert world.diary.entries == ["logged in", "loaded 1", "caught up", "caught up"]
 
 
 async def test_silence_is_probed_and_disbelieved():
@@ -245,7 +296,7 @@ async def test_many_old_messages_are_cut_down_before_they_are_taken():
 
     kept = {e.ref for e in world.store.entries(XapiClass("message"))}
     assert kept == {f"m{n}" for n in range(2990, 3000)}
-    assert world.diary.entries[2] == "10 changes to 1,9"
+    assert world.diary.entries[3] == "10 changes to 1,9"
 
 
 async def test_a_broken_record_is_mended_on_its_way():
@@ -256,4 +307,4 @@ async def test_a_broken_record_is_mended_on_its_way():
 
     (entry,) = world.store.entries(VM)
     assert msgspec.json.decode(entry.raw) == {"name_label": "\ufffd", "n": None}
-    assert world.diary.entries == ["loaded 2", "caught up", "caught up"], "the same again is none"
+    assert world.diary.entries[1:] == ["loaded 2", "caught up", "caught up"], "no new change"

@@ -1,0 +1,258 @@
+"""One configured pool: its store, its link, and the task that keeps it connected.
+
+A failure is caught here, shown as the link's state, logged once, and tried again after a pause
+that grows; the operator can cut it short. This is one of the two places that may catch every
+exception.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from xoproxy.cache.store import Store
+from xoproxy.errors import PoolAuthFailed, PoolError, XapiFailure
+from xoproxy.model import Batch, Ref, XapiClass
+from xoproxy.pool import noise
+from xoproxy.pool.calls import Calls
+from xoproxy.pool.client import SESSION_LOST, LinkSettings, PoolConfig, XapiClient
+from xoproxy.pool.jsonrpc import JsonRpcClient
+from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, Phase, failed
+from xoproxy.pool.watch import Watch, WatchCounts
+
+log = structlog.get_logger(__name__)
+
+_HOST = XapiClass("host")
+_POOL = XapiClass("pool")
+_GOOD_SESSION_S = 10.0
+"""A session that dies later than this after its login is replaced without a pause."""
+
+
+class Sink(Protocol):
+    """Where everything about the pools goes; called synchronously, must not block or raise."""
+
+    def loaded(self, store: Store) -> None:
+        """A pool was listed for the first time."""
+
+    def committed(self, batch: Batch) -> None:
+        """A pool changed; the store is as of `batch.to_seq`."""
+
+    def state(self, status: LinkStatus) -> None:
+        """A link changed, or (at most every few seconds) its counters did."""
+
+
+class Backoff:
+    """Grows the pause between attempts, and forgets the past after a good time.
+
+    Args:
+        least_s, most_s: bounds of the pause, jitter aside (it is half to all of the nominal one).
+        reset_s: an attempt that lived so long was none.
+    """
+
+    def __init__(self, least_s: float, most_s: float, reset_s: float) -> None:
+        self._least_s = least_s
+        self._most_s = most_s
+        self._reset_s = reset_s
+        self._next_s = least_s
+
+    def pause_s(self, lived_s: float) -> float:
+        """Return the pause after an attempt that lived for `lived_s`."""
+        if lived_s >= self._reset_s:
+            self._next_s = self._least_s
+        nominal_s = self._next_s
+        self._next_s = min(2 * nominal_s, self._most_s)
+        return random.uniform(nominal_s / 2, nominal_s)  # noqa: S311 - jitter
+
+
+class _PoolRow(msgspec.Struct):
+    uuid: str = ""
+    master: str = ""
+
+
+class _HostRow(msgspec.Struct):
+    address: str = ""
+
+
+_read_pool = msgspec.json.Decoder(_PoolRow).decode
+_read_host = msgspec.json.Decoder(_HostRow).decode
+
+
+class SupervisedPool:
+    """One pool while it is configured; `run` while it is enabled.
+
+    Args:
+        config: where, who.
+        store: kept true by the watch.
+        sink: is told everything.
+        settings: time-outs and bounds.
+        new_client: makes the client of a configuration.
+        held_back: operations whose coming and going is not worth a change (noise.py).
+    """
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        store: Store,
+        sink: Sink,
+        settings: LinkSettings,
+        new_client: Callable[[PoolConfig], JsonRpcClient],
+        held_back: noise.Noise = noise.DEFAULT,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.calls: Calls | None = None
+        self.counts = WatchCounts()
+        self.transitions: Counter[tuple[str, str]] = Counter()
+        """(phase, cause) -> how often."""
+        self.task: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._new_client = new_client
+        self._held_back = held_back
+        self._sink = sink
+        self._link = Link(Phase.PROBING, time.time(), holds_data=store.loaded)
+        self._logged_in_at_s: float | None = None
+        self._last_event_at_s: float | None = None
+        self._told: LinkStatus | None = None
+        self._now = asyncio.Event()
+        """Set by the operator who does not want to wait for the next attempt."""
+
+    @property
+    def live(self) -> bool:
+        return self._link.state is LinkState.LIVE
+
+    def status(self) -> LinkStatus:
+        entry = next(iter(self.store.entries(_POOL)), None)
+        row = _read_pool(entry.raw) if entry else _PoolRow()
+        return LinkStatus(
+            pool=self.config.id,
+            name=self.config.name,
+            uuid=row.uuid,
+            link=self._link,
+            master=Ref(row.master),
+            last_event_at_s=self._last_event_at_s,
+            objects=len(self.store),
+        )
+
+    def tell(self) -> None:
+        """Publish the state if anything about it changed."""
+        status = self.status()
+        if status != self._told:
+            self._told = status
+            self._sink.state(status)
+
+    def happened(self, event: LinkEvent, error: LinkError | None = None) -> None:
+        before = self._link
+        self._link = before.after(event, time.time(), error)
+        if self._link is before:
+            return
+        self.transitions[self._link.phase, event] += 1
+        if self._link.state is not before.state:
+            code = error.code if error else None
+            log.info("pool_link", pool=self.config.id, state=self._link.state, error=code)
+        log.debug("pool_link_phase", pool=self.config.id, phase=self._link.phase, cause=event)
+        self.tell()
+
+    def reconnect(self) -> None:
+        """Try now, if we are waiting for the next attempt."""
+        self._now.set()
+
+    # --- Observer of the watch ---
+
+    def logged_in(self) -> None:
+        self._logged_in_at_s = time.monotonic()
+        self.happened(LinkEvent.LOGGED_IN)
+
+    def loaded(self, store: Store) -> None:
+        self._last_event_at_s = time.time()
+        self._sink.loaded(store)
+
+    def committed(self, store: Store, batch: Batch) -> None:  # noqa: ARG002 - part of the port
+        self._last_event_at_s = time.time()
+        if self.calls is not None:
+            self.calls.committed(batch)
+        self._sink.committed(batch)
+
+    def caught_up(self) -> None:
+        if not self.live:
+            self.happened(LinkEvent.CAUGHT_UP)
+
+    # --- the task ---
+
+    async def run(self) -> None:
+        """Keep the pool connected until cancelled; then log out."""
+        async with self._new_client(self.config) as client:
+            watch = Watch(
+                client, self.store, self, self._settings, self._held_back, self.config.uuid
+            )
+            self.counts = watch.counts
+            self.calls = Calls(client, self.store, self._settings, lambda: self.live)
+            try:
+                await self._keep_running(client, watch)
+            finally:
+                self.calls.close()
+                self.calls = None
+                await client.logout()
+
+    async def _keep_running(self, client: XapiClient, watch: Watch) -> None:
+        settings = self._settings
+        backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s, settings.backoff_reset_s)
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self._reach(client, watch)
+                await watch.run()
+            except PoolError as error:
+                cause: Exception = error
+                log.warning("pool_lost", pool=self.config.id, cause=_causes(error))
+            except Exception as error:
+                cause = error
+                watch.distrust()
+                log.exception("pool_failed", pool=self.config.id)
+            self.happened(*failed(cause))
+            if not self._session_wore_out(cause):
+                pause_s = backoff.pause_s(time.monotonic() - began_s)
+                if isinstance(cause, PoolAuthFailed):
+                    pause_s = max(pause_s, settings.auth_retry_s)
+                await self._wait(pause_s)
+            self.happened(LinkEvent.RETRY)
+
+    async def _reach(self, client: XapiClient, watch: Watch) -> None:
+        """Find the coordinator among all hosts that the pool is known to have."""
+        hosts = (_read_host(entry.raw).address for entry in self.store.entries(_HOST))
+        same = await client.locate([address for address in hosts if address])
+        if not same:
+            watch.moved()
+        self.happened(LinkEvent.SAME if watch.logged_in else LinkEvent.FOUND)
+
+    def _session_wore_out(self, cause: Exception) -> bool:
+        """Tell whether the session is gone, after a life long enough to simply log in again."""
+        if not isinstance(cause, XapiFailure) or cause.code not in SESSION_LOST:
+            return False
+        logged_in_at_s, self._logged_in_at_s = self._logged_in_at_s, None
+        if logged_in_at_s is None:
+            return False
+        return time.monotonic() - logged_in_at_s >= _GOOD_SESSION_S
+
+    async def _wait(self, pause_s: float) -> None:
+        self._now.clear()
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._now.wait()
+        except TimeoutError:
+            return
+        self.happened(LinkEvent.ENABLED)
+
+
+def _causes(error: BaseException) -> str:
+    """Tell an error and what it stems from, for the log."""
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(f"{type(cause).__name__}: {cause}")
+        cause = cause.__cause__
+    return "; ".join(texts)

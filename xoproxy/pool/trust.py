@@ -1,0 +1,160 @@
+"""Whose certificate is good: the one that was accepted for a host, else the authorities decide.
+
+XAPI hosts sign their own certificates, so an operator accepts one by its fingerprint, once; from
+then on that host must show the same (trust on first use, with the first use confirmed). A host for
+which nothing was accepted must be good for the system's authorities or those of a bundle of one's
+own. Nothing older than TLS 1.2, and nothing is sent before the certificate is found good.
+"""
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import aiohttp
+from cryptography import x509
+from yarl import URL
+
+from xoproxy.errors import ConfigError, PoolUnreachable
+
+FINGERPRINT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a host shows.
+
+    Args:
+        fingerprint: SHA-256 of it, 64 hexadecimal digits.
+        subject, issuer: names, as in RFC 4514.
+        not_after: when it ends.
+    """
+
+    fingerprint: str
+    subject: str
+    issuer: str
+    not_after: datetime
+
+    @classmethod
+    def read(cls, der: bytes) -> "Certificate":
+        """Read one; ValueError if it is none."""
+        found = x509.load_der_x509_certificate(der)
+        return cls(
+            fingerprint=hashlib.sha256(der).hexdigest(),
+            subject=found.subject.rfc4514_string(),
+            issuer=found.issuer.rfc4514_string(),
+            not_after=found.not_valid_after_utc.astimezone(UTC),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What one pool's hosts must show.
+
+    Args:
+        pins: host (as in URLs, without brackets) -> SHA-256 in hexadecimal, see `fingerprint`.
+        ca_path: a bundle of authorities (PEM) beside the system's.
+    """
+
+    pins: Mapping[str, str]
+    ca_path: Path | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError when a pin is none or the bundle cannot be read."""
+        for pin in self.pins.values():
+            fingerprint(pin)
+        _authorities(self.ca_path)
+
+    def of(self, url: URL) -> "ssl.SSLContext | aiohttp.Fingerprint | bool":
+        """Return what aiohttp takes as `ssl` for a request to a URL."""
+        if url.scheme != "https":
+            return True
+        pin = self.pin(url)
+        if pin is not None:
+            return aiohttp.Fingerprint(bytes.fromhex(pin))
+        return _authorities(self.ca_path)
+
+    def pin(self, url: URL) -> str | None:
+        """Return what was accepted for a URL's host, in its one written form."""
+        pin = self.pins.get(url.host or "")
+        return None if pin is None else fingerprint(pin)
+
+
+def fingerprint(text: str) -> str:
+    """Return a SHA-256 fingerprint in its one written form: 64 hex digits in lower case.
+
+    Raises:
+        ConfigError: it is not one. Colons and upper case are fine.
+    """
+    digits = text.replace(":", "").strip()
+    try:
+        digest = bytes.fromhex(digits)
+    except ValueError:
+        digest = b""
+    if len(digest) != FINGERPRINT_BYTES:
+        raise ConfigError("the fingerprint must be the SHA-256 of the certificate: 64 hex digits")
+    return digest.hex()
+
+
+async def presented(url: URL, within_s: float) -> Certificate:
+    """Return what a host shows, good or not; nothing is sent to it.
+
+    Raises:
+        PoolUnreachable: nobody there, or no TLS 1.2.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # to look at it is not to trust it
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return Certificate.read(shown)
+    except TimeoutError as error:
+        raise PoolUnreachable("The pool did not answer in time.", "TIMEOUT") from error
+    except ssl.SSLError as error:
+        raise PoolUnreachable("The pool does not speak TLS 1.2 there.", "CERTIFICATE") from error
+    except (OSError, ValueError) as error:
+        raise PoolUnreachable("The pool does not accept connections.") from error
+    finally:
+        if writer is not None:
+            writer.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
+
+
+async def trusted_by_authorities(url: URL, ca_path: Path | None, within_s: float) -> bool:
+    """Tell whether the authorities vouch for what a host shows; False when nobody is there."""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=_authorities(ca_path))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            await writer.wait_closed()
+    return True
+
+
+@lru_cache(maxsize=4)
+def _authorities(ca_path: Path | None) -> ssl.SSLContext:
+    """Make the context that verifies; one for all pools, for the system's bundle is large."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_path is not None:
+        try:
+            context.load_verify_locations(cafile=ca_path)
+        except (OSError, ssl.SSLError) as error:
+            reason = getattr(error, "strerror", None) or "it holds no certificates in PEM"
+            raise ConfigError(f"pool_link.ca_file: cannot read {ca_path}: {reason}") from error
+    return context
