@@ -120,7 +120,7 @@ class NodeClient:
                 return str(value) if self._xml else _js_number(value)
             if isinstance(kind, DateType) and self._xml:
                 return f"{value[:4]}-{value[4:6]}-{value[6:17]}.000Z"
-            return value
+            return _in_16_digits(value) if self._xml else value
 
         return _converted(kind, value, scalar)
 
@@ -194,7 +194,11 @@ class PythonClient:
 
     def holds(self, kind: WireType, value: Json) -> Json:
         """Show ints as texts, which is what XAPI sends; dates stay texts inside DateTime."""
-        return _converted(kind, value, lambda k, v: str(v) if isinstance(k, IntType) else v)
+
+        def scalar(kind: WireType, value: Json) -> Json:
+            return str(value) if isinstance(kind, IntType) else _in_16_digits(value)
+
+        return _converted(kind, value, scalar)
 
     def stop(self) -> None:
         """End the watching soon."""
@@ -292,7 +296,7 @@ class PythonClient:
 def _logged_in(url: str) -> Any:
     session = XenAPI.Session(url, ignore_ssl=True)
     try:
-        session.xenapi.login_with_password("root", "x", "1.0", "tests")
+        session.xenapi.login_with_password("root", "x")
     except BaseException:
         _closed(session)
         raise
@@ -340,10 +344,16 @@ def _converted(kind: WireType, value: Json, scalar: Callable[[WireType, Json], J
             return scalar(kind, value)
 
 
+def _in_16_digits(value: Json) -> Json:
+    """Round a float as XAPI does in XML; leave what is none."""
+    return float(f"{value:.16g}") if isinstance(value, float) else value
+
+
 def held(database: Database, client: ForeignClient) -> State:
     """Return the classes with events as a client should hold them.
 
-    Without those that the API has removed: their rows give events, but cannot be listed.
+    Without those that the API has removed (their rows give events, but cannot be listed), and as
+    the pool's release has them.
     """
     state: State = {}
     for table in database.tables.values():
@@ -353,8 +363,7 @@ def held(database: Database, client: ForeignClient) -> State:
             state[model.name] = {
                 row.ref: {
                     name: client.holds(model.fields[name].type, value)
-                    for name, value in row.fields.items()
-                    if value is not None
+                    for name, value in model.record(row.fields).items()
                 }
                 for row in table.rows.values()
             }

@@ -1,12 +1,14 @@
 """Clients of XAPI that nobody here wrote: they connect, watch, call, and lose their pool.
 
-npm's xen-api over JSON-RPC and over XML-RPC, PyPI's XenAPI over XML-RPC. At the end of each test
-the client holds what the database does, all classes with events, field for field.
+npm's xen-api over JSON-RPC and over XML-RPC, PyPI's XenAPI over XML-RPC, on several releases. At
+the end of each test the client holds what the database does, all classes with events, field for
+field.
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -24,9 +26,19 @@ from xoproxy.simulator.churn import Churn
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
-CLIENTS: dict[str, Callable[[str], AbstractAsyncContextManager[ForeignClient]]] = {
-    "xen-api": node_client,
-    "XenAPI": python_client,
+Connect = Callable[[str], AbstractAsyncContextManager[ForeignClient]]
+# The release of the pool decides what xen-api speaks: JSON-RPC 2.0, 1.0, or (after having tried)
+# XML-RPC. XenAPI knows XML-RPC only.
+CLIENTS: dict[str, tuple[Connect, str | None]] = {
+    "xen-api": (node_client, None),
+    "xen-api on 6.1": (functools.partial(node_client, xml=True), "6.1"),
+    "XenAPI": (python_client, None),
+}
+WATCHERS = {
+    **CLIENTS,
+    "xen-api on 7.1": (node_client, "7.1"),
+    "xen-api on 8.2": (node_client, "8.2"),
+    "XenAPI on 6.0": (python_client, "6.0"),
 }
 CHANGES = 1000
 
@@ -47,17 +59,25 @@ class Scene:
             assert reply.status == 200, await reply.text()
 
 
-@pytest.fixture(params=CLIENTS)
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+@asynccontextmanager
+async def opened(connect: Connect, release: str | None) -> AsyncIterator[Scene]:
     async with (
-        SimulatedPool(generate(2, 12), speed=50) as pool,
-        CLIENTS[request.param](pool.url) as client,
+        SimulatedPool(generate(2, 12), speed=50, release=release) as pool,
+        connect(pool.url) as client,
     ):
         yield Scene(pool, client)
 
 
-async def test_they_hold_the_whole_pool(scene: Scene):
-    await scene.agrees()
+@pytest.fixture(params=CLIENTS)
+async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    async with opened(*CLIENTS[request.param]) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+async def test_they_hold_the_whole_pool(name: str):
+    async with opened(*WATCHERS[name]) as scene:
+        await scene.agrees()
 
 
 async def test_they_see_a_thousand_changes(scene: Scene):

@@ -166,3 +166,12 @@ def test_counts_name_the_classes_of_the_release():
 
     assert "vm" in batch.counts
     assert "cluster" not in batch.counts
+
+
+async def test_records_to_create_from_may_have_newer_members():
+    async with client("6.1") as user:
+        record = {"name_label": "old", "other_config": {}, "purpose": ["nbd"], "MTU": "1400"}
+        ref = await user.call("network.create", record)
+
+        assert user.db.get("network", ref, "MTU") == 1400
+        assert user.db.get("network", ref, "purpose") == []

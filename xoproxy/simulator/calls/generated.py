@@ -37,11 +37,12 @@ def accept_record(model: ClassModel, record: Mapping[str, Json]) -> dict[str, Js
     """Decode the struct of X.create: the fields that may be set, absent ones by default."""
     accepted = {}
     for name, field in model.fields.items():
-        if field.qualifier == "DRO" or name in model.hidden_fields:
+        if field.qualifier == "DRO":
             continue
-        if name in record:
+        hidden = name in model.hidden_fields
+        if name in record and not hidden:
             accepted[name] = field.type.accept(record[name])
-        elif field.required:
+        elif field.required and not hidden:
             text = f'Server_helpers.Dispatcher_FieldNotFound("{name}")'
             raise XapiError("INTERNAL_ERROR", text)
         else:
