@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from xoproxy.app import new_event_loop
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
@@ -225,3 +229,38 @@ async def test_faults_of_different_kinds_add_up() -> None:
             except ClientError:
                 seen.add(0)
         assert seen == {0, 200, 500}
+
+
+def leaving(url: str, session: str) -> None:
+    """Call, and reset the connection before the answer comes."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    body = json.dumps({"method": "VM.get_all_records", "params": [session], "id": 1}).encode()
+    with socket.create_connection((host, int(port))) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.sendall(b"POST /jsonrpc HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, new_event_loop])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "delay", "ms": 150},
+        {"kind": "slow", "bytes_per_s": 1000},
+        {"kind": "black_hole", "seconds": 0.15},
+    ],
+    ids=lambda fault: fault["kind"],
+)
+def test_the_pool_minds_no_client_that_left(loop_factory: Any, fault: dict[str, Any]) -> None:
+    async def play() -> None:
+        async with calling() as caller:
+            await caller.fault(**fault)
+            for _ in range(3):
+                await asyncio.to_thread(leaving, caller.url, caller.session)
+            await asyncio.sleep(0.2)
+            await caller.fault(kind="drop")
+            await caller.fault(kind="none")
+            assert (await caller.answer("pool.get_all"))["result"]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(play())

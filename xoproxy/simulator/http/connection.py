@@ -48,7 +48,7 @@ class Connection:
         Without lingering the kernel sends RST: the client sees a reset, not an orderly end.
         """
         socket_ = self._writer.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # it may be closed already
+        with contextlib.suppress(OSError, ValueError):  # it may be closed already; uvloop: -1
             socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
         if self.task is not None and self.waits_for_events:
@@ -90,6 +90,8 @@ class Connection:
         self._buffer += data
 
     async def write(self, *parts: bytes) -> None:
+        if self._writer.transport.is_closing():  # drain would say so too late for uvloop
+            raise ConnectionResetError
         self._writer.writelines(parts)
         await self._writer.drain()
 
