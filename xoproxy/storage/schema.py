@@ -88,8 +88,17 @@ pools = Table(
     Column("username", String(255), nullable=False),
     Column("password", LargeBinary, nullable=False),  # sealed by the keyring
     Column("enabled", Boolean, nullable=False),
-    Column("fingerprint", String(128)),  # of the certificate that was accepted
     Column("created_at", UtcDateTime, nullable=False),
+    Column("uuid", String(64), nullable=False, server_default=""),  # XAPI's; "" until it is known
+)
+
+pool_certificates = Table(
+    "pool_certificates",
+    metadata,
+    Column("pool_id", ForeignKey("pools.id", ondelete="CASCADE"), primary_key=True),
+    Column("host", String(255), primary_key=True),  # address, as in URLs without brackets
+    Column("fingerprint", String(64), nullable=False),  # SHA-256 of the accepted one
+    Column("accepted_at", UtcDateTime, nullable=False),
 )
 
 sealed_secrets = Table(
