@@ -1,0 +1,307 @@
+"""Runs scenarios of faults beside each other, each with a pool, a proxy and two clients of its own.
+
+    python -m tests.integration.survival OUTCOMES SECONDS SEED SCENARIO..
+
+writes to the file OUTCOMES how each scenario ended, one JSON document a line. Who reads them:
+test_survival.py.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from yarl import URL
+
+from tests.integration.scenarios import MIX, SCENARIOS, Drawn, Scenario, blocks
+from tests.integration.support import JSON, MSGPACK, Client, View, connected, proxy_on, same
+from xoproxy import app
+from xoproxy.simulator.estate import generate
+from xoproxy.simulator.pool import SimulatedPool
+
+CHANGES_PER_S = 15
+NOTICED_S = 5.0
+"""A dead pool is called live for no longer: a poll is lost after 3 s, the rest is for a machine
+that has much to do."""
+HEALED_S = 8.0
+"""A pool that works again is live again, likewise."""
+SETTLED_S = 30.0
+LEAST_PATCHES = 50
+LEAST_KINDS = 4
+ATTEMPTS_AT_ONCE, ATTEMPTS_PER_S = 6, 4
+"""Calls of a pool that answers none of them."""
+LOGIN = "session.login_with_password"
+
+Listed = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Outcome:
+    """How a scenario ended; well if nothing is `wrong`."""
+
+    name: str
+    seed: int
+    wrong: list[str] = field(default_factory=list)
+    timeline: list[tuple[float, str]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Witness:
+    """Sees a simulated pool from the side: its control surface, and what it holds."""
+
+    def __init__(self, http: ClientSession, url: str) -> None:
+        self._http = http
+        self._url = URL(url)
+        self.logins = 0
+
+    async def ask(self, path: str, body: Drawn | None = None) -> tuple[int, Any]:
+        """Use the control surface; it is away during a restart only."""
+        method = "GET" if body is None else "POST"
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    async with self._http.request(
+                        method, self._url / "_sim" / path, json=body
+                    ) as reply:
+                        return reply.status, await reply.json()
+                except ClientError:
+                    await asyncio.sleep(0.05)
+
+    async def stats(self) -> Any:
+        return (await self.ask("stats"))[1]
+
+    async def listed(self) -> Listed:
+        """List the whole pool at one moment: {class in lower case: {ref: record}}."""
+        url = self._url
+        answer = await self._call(url, LOGIN, "root", "x", "1.1", "witness")
+        if "error" in answer:
+            assert answer["error"]["message"] == "HOST_IS_SLAVE", answer
+            url = url.with_host(answer["error"]["data"][0])
+            answer = await self._call(url, LOGIN, "root", "x", "1.1", "witness")
+        self.logins += 1
+        session = answer["result"]
+        told = (await self._call(url, "event.from", session, ["*"], "", 0.0))["result"]
+        await self._call(url, "session.logout", session)
+        found: Listed = {}
+        for event in told["events"]:
+            found.setdefault(event["class"], {})[event["ref"]] = event["snapshot"]
+        return found
+
+    async def _call(self, url: URL, method: str, *params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
+        async with self._http.post(url / "jsonrpc", json=body) as reply:
+            return await reply.json()
+
+
+def differences(view: View, listed: Listed) -> list[str]:
+    """Say where a replica is not what the pool holds, field for field."""
+    found = []
+    for cls in view.document:
+        held, true = view.records(cls), listed.get(cls.lower(), {})
+        found += [f"{cls} {ref}: not held" for ref in true.keys() - held.keys()]
+        found += [f"{cls} {ref}: a ghost" for ref in held.keys() - true.keys()]
+        for ref in held.keys() & true.keys():
+            found += [
+                f"{cls} {ref} {name}: {held[ref].get(name)!r} instead of {true[ref].get(name)!r}"
+                for name in held[ref].keys() | true[ref].keys()
+                if not same(held[ref].get(name), true[ref].get(name))
+            ]
+    unknown = listed.keys() - {cls.lower() for cls in view.document}
+    return found + [f"class {cls}: not followed" for cls in unknown]
+
+
+_starting = asyncio.Lock()
+
+
+@asynccontextmanager
+async def _proxy_in_turn(url: str) -> AsyncIterator[app.Proxy]:
+    """Run a proxy on a pool; storage is opened by one at a time, for Alembic has global state."""
+    async with AsyncExitStack() as stack:
+        async with _starting:
+            proxy = await stack.enter_async_context(proxy_on(url))
+        yield proxy
+
+
+class Run:
+    """One scenario under way."""
+
+    def __init__(self, outcome: Outcome, scenario: Scenario, seconds: float) -> None:
+        self._outcome = outcome
+        self._scenario = scenario
+        self._seconds = seconds
+        self._rng = random.Random(f"{outcome.name} {outcome.seed}")
+        self._began = time.monotonic()
+        self._state = ""
+
+    async def run(self) -> None:
+        async with (
+            SimulatedPool(generate(2, 10, self._rng.randrange(1000))) as pool,
+            _proxy_in_turn(pool.url) as proxy,
+            connected(proxy.url, JSON) as first,
+            connected(proxy.url, MSGPACK) as second,
+            ClientSession(timeout=ClientTimeout(total=20)) as http,
+        ):
+            views = [(await client.subscribe())[0] for client in (first, second)]
+            (link,) = await first.subscribe(id_=2, pools=["proxy"], classes=["pool_link"])
+            witness = Witness(http, pool.url)
+            self._began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                follower = group.create_task(self._follow(first, link))
+                await self._shake(witness)
+                await self._settle(witness, first, views)
+                follower.cancel()
+            self._judge(views, await witness.stats(), witness.logins)
+
+    @property
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _note(self, text: str) -> None:
+        self._outcome.timeline.append((round(self._now, 2), text))
+
+    def _require(self, good: object, text: str) -> None:
+        if not good:
+            self._note(f"WRONG: {text}")
+            self._outcome.wrong.append(text)
+
+    # -- while it goes on --------------------------------------------------------------------
+
+    async def _follow(self, client: Client, link: View) -> None:
+        def look() -> None:
+            (record,) = link.document["pool_link"].values()
+            if record["state"] != self._state:
+                self._state = record["state"]
+                code = (record["error"] or {}).get("code", "")
+                self._note(f"link {self._state} {code}".rstrip())
+
+        await client.until(look, timeout_s=3600)
+
+    async def _shake(self, witness: Witness) -> None:
+        churn = {"rate": CHANGES_PER_S, "seconds": self._seconds, "lifecycle": True}
+        await witness.ask("churn", {**churn, "seed": self._outcome.seed})
+        while self._now < self._seconds:
+            if self._scenario.overlaps:
+                await asyncio.sleep(self._rng.uniform(0, 3))
+                await self._begin(witness, self._scenario.draw(self._rng))
+                continue
+            quiet_s = HEALED_S if self._rng.random() < 0.3 else self._rng.uniform(0.3, 4)
+            await asyncio.sleep(quiet_s)
+            if quiet_s == HEALED_S:
+                self._require(self._state == "live", f"{self._state} {HEALED_S} s after a fault")
+            await self._strike(witness, self._scenario.draw(self._rng))
+
+    async def _begin(self, witness: Witness, fault: Drawn) -> bool:
+        status, answer = await witness.ask("fault", fault)
+        self._note(f"{json.dumps(fault)} {'' if status == 200 else answer}".rstrip())
+        self._require(status in {200, 409}, f"{fault} is refused: {answer}")
+        return status == 200
+
+    async def _strike(self, witness: Witness, fault: Drawn) -> None:
+        """Let a fault happen; watch what the link says and what the pool hears meanwhile."""
+        before = await witness.stats()
+        if not await self._begin(witness, fault):
+            return
+        lasts_s = fault.get("seconds", 0.0)
+        if blocks(fault) and lasts_s > NOTICED_S:
+            await asyncio.sleep(NOTICED_S)
+            self._require(self._state != "live", f"live {NOTICED_S} s after {fault}")
+            lasts_s -= NOTICED_S
+        await asyncio.sleep(lasts_s)
+        if blocks(fault):
+            after = await witness.stats()
+            calls = sum(after["calls"].values()) - sum(before["calls"].values())
+            bound = ATTEMPTS_AT_ONCE + ATTEMPTS_PER_S * fault["seconds"]
+            self._require(calls <= bound, f"{calls} calls during {fault}: too many attempts")
+
+    # -- afterwards --------------------------------------------------------------------------
+
+    async def _settle(self, witness: Witness, client: Client, views: list[View]) -> None:
+        """End everything, and wait until the clients hold what the pool has."""
+        await witness.ask("fault", {"kind": "none"})
+        await witness.ask("churn", {"rate": 0})
+        ended = self._now
+        figures = self._outcome.figures
+        try:
+            await client.until(lambda: self._state == "live", timeout_s=SETTLED_S)
+        except TimeoutError:
+            self._require(False, f"still {self._state} {SETTLED_S} s after the last fault")
+            return
+        figures["live_after_s"] = round(self._now - ended, 2)
+        await self._command(client, views[0])
+        while True:
+            listed = await witness.listed()
+            wrong = [text for view in views for text in differences(view, listed)]
+            if not wrong or self._now - ended > SETTLED_S:
+                break
+            await asyncio.sleep(0.3)
+        figures["equal_after_s"] = round(self._now - ended, 2)
+        figures["objects"] = sum(map(len, listed.values()))
+        self._require(not wrong, "the replicas differ:\n    " + "\n    ".join(wrong[:12]))
+
+    async def _command(self, client: Client, view: View) -> None:
+        """Call as before."""
+        params = {"self": min(view.records("VM")), "value": f"survived {self._outcome.name}"}
+        call = {"type": "call", "id": 9, "pool": view.pool, "method": "VM.set_name_description"}
+        await client.send({**call, "params": params})
+        answer = await client.answer(9)
+        self._require(answer["type"] == "result", f"a call failed: {answer}")
+
+    def _judge(self, views: list[View], stats: Any, other_logins: int) -> None:
+        logins = stats["calls"][LOGIN] - other_logins
+        patches = [view.patches for view in views]
+        self._outcome.figures |= {
+            "logins": logins,
+            "patches": patches,
+            "faults": stats["faults"],
+            "calls": stats["calls"],
+        }
+        links = [text.split() for _, text in self._outcome.timeline if text.startswith("link ")]
+        states = {words[1] for words in links}
+        scenario = self._scenario
+        if scenario.breaks is not None:
+            self._require(("stale" in states) is scenario.breaks, f"the link was {states}")
+        self._require(states <= {"live", "stale"}, f"the link was {states}")
+        self._require(not any(view.resets for view in views), "clients were reset")
+        self._require(min(patches) >= LEAST_PATCHES, f"only {patches} patches")
+        self._require(stats["event_waits"] == 1, f"{stats['event_waits']} long polls")
+        if not scenario.logs_in:
+            self._require(logins == 1, f"{logins} logins")
+        if not scenario.leaks:
+            self._require(stats["sessions"] == 1, f"{stats['sessions']} sessions")
+        name, struck = self._outcome.name, stats["faults"].keys()
+        good = len(struck) >= LEAST_KINDS if name == MIX else name in struck
+        self._require(good, f"only {sorted(struck)} struck")
+
+
+async def run_all(outcomes: Path, seconds: float, seed: int, names: list[str]) -> None:
+    async def run_one(name: str) -> None:
+        outcome = Outcome(name, seed)
+        try:
+            await Run(outcome, SCENARIOS[name], seconds).run()
+        except Exception:  # noqa: BLE001 - one scenario's failure is not the others'
+            outcome.wrong.append(traceback.format_exc())
+        with outcomes.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(run_one(name))
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks are left: {left}"
+
+
+def main(outcomes: str, seconds: str, seed: str, *names: str) -> None:
+    with app.new_runner() as runner:
+        runner.run(run_all(Path(outcomes), float(seconds), int(seed), list(names)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
