@@ -76,7 +76,14 @@ def _kind(annotation: object) -> str:
         return _kind(get_args(annotation)[0])
     if get_origin(annotation) is tuple:
         return "list of texts"
-    names = {int: "integer", float: "number", str: "text", Path: "path", SecretStr: "secret"}
+    names = {
+        bool: "`true`, `false`",
+        int: "integer",
+        float: "number",
+        str: "text",
+        Path: "path",
+        SecretStr: "secret",
+    }
     assert isinstance(annotation, type)  # noqa: S101 - a new kind of setting: extend the names
     assert not issubclass(annotation, BaseModel)  # noqa: S101 - groups do not nest
     return names[annotation]
@@ -87,6 +94,8 @@ def _default(value: object) -> str:
         value = value.get_secret_value()
     if value is None or value in ("", ()):
         return "none"
+    if isinstance(value, bool):
+        value = str(value).lower()  # as in TOML
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -4,7 +4,7 @@
     supervisor (pools) -- hub ------+-- ws ----+-- one HTTP server
 
 It owns the root task group and the order of ending: nobody new; clients get their bookmarks and
-are told to come back; pools are logged out of; storage closes last.
+are told to come back; pools are logged out of; their histories end; storage closes last.
 """
 
 import asyncio
@@ -31,16 +31,17 @@ from xoproxy.cache.view import Everything, Visibility
 from xoproxy.errors import ConfigError, RequestRefused
 from xoproxy.model import PROXY_POOL, Batch, Event, PoolId, Removal, Upsert
 from xoproxy.pool.client import LinkSettings, PoolConfig
-from xoproxy.pool.link import POOL_LINK, LinkStatus
+from xoproxy.pool.link import POOL_LINK, LinkState, LinkStatus
 from xoproxy.pool.supervisor import Supervisor
 from xoproxy.rest import PoolInfo, PoolProblem, api_application, health_routes
 from xoproxy.rest.page import routes as page_routes
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.messages import Limits
 from xoproxy.sessions.tokens import TokenSigner
-from xoproxy.settings import LimitsSettings, PoolLinkSettings, Settings
+from xoproxy.settings import LimitsSettings, PoolLinkSettings, Settings, StorageSettings
 from xoproxy.storage import PoolConfig as StoredPool
 from xoproxy.storage import Storage, StoredPools, open_storage
+from xoproxy.storage.history import Histories, HistoryOptions, open_histories, sole_user
 from xoproxy.telemetry import Metrics, Sample
 from xoproxy.ws.endpoint import ConnectionLimits, Endpoint, answer_deflate
 from xoproxy.ws.flusher import Flusher
@@ -126,9 +127,10 @@ class OwnObjects:
 class PoolEvents:
     """Carries what the supervisor tells to the hub (fits `pool.supervisor.Sink`)."""
 
-    def __init__(self, hub: Hub, own: OwnObjects) -> None:
+    def __init__(self, hub: Hub, own: OwnObjects, histories: Histories) -> None:
         self._hub = hub
         self._own = own
+        self._histories = histories
         self.batches: dict[PoolId, int] = {}
         self.changes: dict[PoolId, int] = {}
         self.changed = asyncio.Event()
@@ -137,11 +139,13 @@ class PoolEvents:
     def loaded(self, store: Store) -> None:
         # What was made so far stays: the collector need not walk over it again and again.
         gc.freeze()
+        self._histories.loaded(store)
         self._hub.loaded(store.pool)
 
     def committed(self, batch: Batch) -> None:
         self.batches[batch.pool] = self.batches.get(batch.pool, 0) + 1
         self.changes[batch.pool] = self.changes.get(batch.pool, 0) + len(batch.changes)
+        self._histories.committed(batch)  # first: no client may know what a restart would not
         self._hub.committed(batch)
 
     def state(self, status: LinkStatus) -> None:
@@ -160,7 +164,9 @@ class Registry:
         endpoint: Endpoint,
         own: OwnObjects,
         budget: JournalBudget,
+        histories: Histories,
     ) -> None:
+        self._histories = histories
         self._stored = stored
         self._supervisor = supervisor
         self._hub = hub
@@ -201,6 +207,7 @@ class Registry:
             self._hub.remove_pool(pool_id)
             self._own.withdraw(status)
             self._budget.release(store.journal)
+            await self._histories.discard(pool_id)
 
     async def not_loaded(self) -> Sequence[PoolId]:
         """Name the enabled pools that were never listed."""
@@ -336,6 +343,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         ConfigError: it cannot run with these settings.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(sole_user(settings.storage.directory.expanduser()))
         storage = await stack.enter_async_context(
             open_storage(settings.storage.database_url, settings.storage.key_path)
         )
@@ -343,12 +351,25 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         stack.callback(passwords.close)
         tokens = Tokens(storage.tokens)
         accounts = Accounts(storage.accounts, tokens, passwords)
-        yield await stack.enter_async_context(_serving(settings, storage, accounts, tokens))
+        histories = await stack.enter_async_context(
+            open_histories(
+                settings.storage.history_path,
+                storage.history_key,
+                _history_options(settings.storage),
+            )
+        )
+        yield await stack.enter_async_context(
+            _serving(settings, storage, accounts, tokens, histories)
+        )
 
 
 @asynccontextmanager
 async def _serving(
-    settings: Settings, storage: Storage, accounts: Accounts, tokens: Tokens
+    settings: Settings,
+    storage: Storage,
+    accounts: Accounts,
+    tokens: Tokens,
+    histories: Histories,
 ) -> AsyncIterator[Proxy]:
     limits = settings.limits
     budget = JournalBudget(
@@ -365,10 +386,19 @@ async def _serving(
         slice_clients=limits.flush_slice,
     )
     own = OwnObjects(hub, budget)
-    events = PoolEvents(hub, own)
+    events = PoolEvents(hub, own, histories)
+    restored = await histories.restore([pool.id for pool in await storage.pools.list()], budget)
+    gc.freeze()
+
+    def new_store(pool: PoolId) -> Store:
+        return restored.pop(pool) if pool in restored else _new_store(pool, budget)
+
     async with _task_group() as group:
         supervisor = Supervisor(
-            group, events, _link_settings(settings.pool_link), lambda pool: _new_store(pool, budget)
+            group,
+            events,
+            _link_settings(settings.pool_link),
+            new_store,
         )
         caller = _Caller(supervisor)
         endpoint = Endpoint(
@@ -379,12 +409,18 @@ async def _serving(
             _connection_limits(limits),
             settings.server.trusted_origins,
         )
-        registry = Registry(storage.pools, supervisor, hub, endpoint, own, budget)
+        registry = Registry(storage.pools, supervisor, hub, endpoint, own, budget, histories)
+
+        def live() -> Iterable[PoolId]:
+            return [s.pool for s in supervisor.statuses() if s.link.state is LinkState.LIVE]
+
         background = [
             group.create_task(flusher.run(hub), name="flusher"),
             group.create_task(Pulse(endpoint, _pulse_times(limits)).run(), name="pulse"),
+            group.create_task(histories.run(live), name="histories"),
         ]
         metrics = Metrics()
+        metrics.add_source(histories.samples)
         metrics.add_source(Numbers(hub, endpoint, supervisor, events, accounts, caller).samples)
         application = web.Application()
         application.on_response_prepare.append(answer_deflate)
@@ -418,6 +454,7 @@ async def _serving(
             await supervisor.close()
             for task in background:
                 task.cancel()
+    await histories.close(live)
 
 
 @asynccontextmanager
@@ -550,6 +587,14 @@ def _link_settings(settings: PoolLinkSettings) -> LinkSettings:
         calls=settings.calls,
         reply_bytes=settings.reply_bytes,
         messages_kept=settings.messages_kept,
+    )
+
+
+def _history_options(settings: StorageSettings) -> HistoryOptions:
+    return HistoryOptions(
+        total_bytes=settings.history_bytes,
+        checkpoint_bytes=settings.checkpoint_log_bytes,
+        checkpoint_interval_s=settings.checkpoint_interval_s,
     )
 
 

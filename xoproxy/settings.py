@@ -104,6 +104,21 @@ class StorageSettings(_Group):
     """File with the key that encrypts pool passwords in the database; by default `storage.key` in
     `directory`. Created with mode 0600 on the first start. Back it up, apart from the database:
     without it, stored pool passwords are lost."""
+    history: bool = True
+    """Whether what pools tell is logged, so that after a restart pools are there at once and
+    clients load only what changed. Without it, every restart begins with nothing."""
+    history_directory: UserPath | None = None
+    """Directory of these logs, for nothing else; by default `history` in `directory`. Put it on a
+    local disk, and leave it out of backups: an old history must not come back."""
+    history_bytes: Bytes = 4 * 1024 * MIB
+    """Bytes that all logs and checkpoints may take. When they are used up, the oldest log goes
+    first, and clients that were away for long load anew; a pool for which there is no room at all
+    is served without."""
+    checkpoint_log_bytes: Bytes = 16 * MIB
+    """Bytes of a pool's log after which its whole state is written anew: more is read back at a
+    start, less costs more writing."""
+    checkpoint_interval_s: Seconds = 600.0
+    """Seconds after which that is done at the latest, if anything changed."""
 
     @property
     def database_url(self) -> str:
@@ -113,6 +128,13 @@ class StorageSettings(_Group):
     @property
     def key_path(self) -> Path:
         return self.key_file or self.directory.expanduser() / "storage.key"
+
+    @property
+    def history_path(self) -> Path | None:
+        """The directory of the logs; None: there are none."""
+        if not self.history:
+            return None
+        return self.history_directory or self.directory.expanduser().absolute() / "history"
 
 
 class PoolLinkSettings(_Group):

@@ -109,6 +109,22 @@ METRICS: Mapping[str, MetricName] = {
     ),
     "xoproxy_journal_bytes": MetricName("gauge", "Bytes of changes kept for resuming", _POOL),
     "xoproxy_journal_entries": MetricName("gauge", "Changes kept for resuming", _POOL),
+    "xoproxy_history_writing": MetricName(
+        "gauge", "Whether what a pool tells is logged for a restart (1) or not (0)", _POOL
+    ),
+    "xoproxy_history_bytes": MetricName("gauge", "Bytes of a pool's log and checkpoint", _POOL),
+    "xoproxy_history_segments": MetricName("gauge", "Pieces of a pool's log", _POOL),
+    "xoproxy_history_lost_total": MetricName(
+        "counter", "Times that a pool's history could not be written and was given up", _POOL
+    ),
+    "xoproxy_checkpoint_age_seconds": MetricName(
+        "gauge", "Seconds since a pool's last checkpoint", _POOL
+    ),
+    "xoproxy_checkpoint_seconds": MetricName("gauge", "Seconds that the last checkpoint took"),
+    "xoproxy_histories_restored": MetricName("gauge", "Pools that were restored at the start"),
+    "xoproxy_histories_discarded": MetricName(
+        "gauge", "Pools whose history was found at the start, and not believed"
+    ),
     "xoproxy_calls_total": MetricName(
         "counter", "Calls of clients that reached a pool, by outcome", ("pool", "outcome")
     ),

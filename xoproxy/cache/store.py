@@ -185,6 +185,9 @@ class Store:
         """Whether the pool was listed once: before, an empty store means nothing."""
         self.classes: frozenset[XapiClass] = frozenset()
         """The classes with events that the pool has; known once it was listed."""
+        self.known_at_s: float | None = None
+        """Of a restored store: when it was last known to be what the pool has, in seconds since
+        1970."""
         self.journal = Journal(budget or JournalBudget())
         self.by_class = ByClass()
         self.next_key = 0

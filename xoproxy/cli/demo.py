@@ -183,7 +183,7 @@ def _settings(port: int, directory: Path) -> Settings:
         update={
             "admin_password": settings.admin_password or SecretStr(secrets.token_urlsafe(12)),
             "server": settings.server.model_copy(update={"port": port}),
-            "storage": StorageSettings(directory=directory),
+            "storage": StorageSettings(directory=directory, history=False),
         }
     )
 

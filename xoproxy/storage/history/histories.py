@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from xoproxy.storage.history.pool_history import DiskBudget, PoolHistory
 from xoproxy.storage.history.restoring import Restored, restore
 from xoproxy.storage.history.sealed import Damaged
 from xoproxy.storage.history.segments import remove_files, removed
+from xoproxy.telemetry import Sample
 
 _log = structlog.get_logger(__name__)
 _LOOK_S = 1.0
@@ -88,7 +89,7 @@ class Histories:
 
     async def restore(
         self, pools: Collection[PoolId], budget: JournalBudget
-    ) -> Mapping[PoolId, Restored]:
+    ) -> dict[PoolId, Store]:
         """Read back what there is of these pools, and delete what there is of others.
 
         Raises:
@@ -106,7 +107,7 @@ class Histories:
         for restored in found.values():
             self._history(restored.store).go_on(restored)
         self.restored_count = len(found)
-        return found
+        return {pool: restored.store for pool, restored in found.items()}
 
     def _restore(
         self, directory: Path, pools: Collection[PoolId], budget: JournalBudget
@@ -201,6 +202,21 @@ class Histories:
     def shut_down(self) -> None:
         """Wait for what is being written, and end the thread."""
         self._executor.shutdown()
+
+    def samples(self) -> Iterable[Sample]:
+        """Tell the numbers, for metrics."""
+        for pool, history in self.pools.items():
+            labels = (pool,)
+            yield Sample("xoproxy_history_writing", history.writing, labels)
+            yield Sample("xoproxy_history_bytes", history.used_bytes, labels)
+            yield Sample("xoproxy_history_segments", len(history.segments), labels)
+            yield Sample("xoproxy_history_lost_total", history.failures, labels)
+            if history.checkpoint_seq is not None:
+                age_s = self._clock() - history.checkpoint_at_s
+                yield Sample("xoproxy_checkpoint_age_seconds", age_s, labels)
+        yield Sample("xoproxy_checkpoint_seconds", self.checkpoint_s)
+        yield Sample("xoproxy_histories_restored", self.restored_count)
+        yield Sample("xoproxy_histories_discarded", self.discarded_count)
 
     # --- within ---
 

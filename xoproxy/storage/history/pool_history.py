@@ -141,7 +141,7 @@ class PoolHistory:
 
     def go_on(self, restored: Restored) -> None:
         """Continue a history that was read back, in a segment of its own."""
-        self._known_at_s = restored.known_at_s
+        self._known_at_s = restored.store.known_at_s or 0.0
         self.segments = restored.segments
         self.checkpoint_seq = restored.checkpoint_seq
         self.checkpoint_bytes = restored.checkpoint_bytes

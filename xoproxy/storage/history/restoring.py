@@ -39,14 +39,12 @@ class Restored:
 
     Args:
         store: as it was when the last batch was logged.
-        known_at_s: when it was last known to be what the pool has, in seconds since 1970.
         segments: the log, oldest first.
         checkpoint_seq: where the checkpoint stands.
         checkpoint_bytes, checkpoint_age_s: its size and age.
     """
 
     store: Store
-    known_at_s: float
     segments: list[Segment]
     checkpoint_seq: int
     checkpoint_bytes: int
@@ -82,8 +80,9 @@ def restore(directory: Path, key: bytes, budget: JournalBudget, *, ended: bool) 
     except (BrokenHistory, msgspec.DecodeError) as error:
         raise Damaged(str(error)) from error
     store.classes = log.classes
+    store.known_at_s = log.known_at_s
     age_s = max(0.0, time.time() - path.stat().st_mtime)
-    return Restored(store, log.known_at_s, log.segments, saved.seq, size, age_s)
+    return Restored(store, log.segments, saved.seq, size, age_s)
 
 
 def _read_checkpoint(path: Path, key: bytes) -> tuple[SavedStore, int]:
