@@ -5,7 +5,17 @@ database ─ sources ─ Measured ─ archives ─ Export ─ dialects | dumps �
                       series          a pure function of (seed, object, time)
 """
 
+from xoproxy.simulator.statistics.archives import latest
 from xoproxy.simulator.statistics.choice import Statistics, UnknownSourceError, source_of
 from xoproxy.simulator.statistics.handlers import StatisticsHandlers
+from xoproxy.simulator.statistics.sources import Measured, Source
 
-__all__ = ["Statistics", "StatisticsHandlers", "UnknownSourceError", "source_of"]
+__all__ = [
+    "Measured",
+    "Source",
+    "Statistics",
+    "StatisticsHandlers",
+    "UnknownSourceError",
+    "latest",
+    "source_of",
+]

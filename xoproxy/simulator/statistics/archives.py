@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xoproxy.simulator.statistics.series import DAY, HOUR, MINUTE, STEP_S, Consolidation
-from xoproxy.simulator.statistics.sources import Measured
+from xoproxy.simulator.statistics.sources import Measured, Source
 
 
 class NoArchiveError(LookupError):
@@ -129,3 +129,10 @@ def export(
     end = last // step * step
     count = max(0, min(first.rows, (end - start) // step + 1)) if end >= start else 0
     return Export(columns, start // step * step + step, step, end, count)
+
+
+def latest(measured: Measured, source: Source, now: float) -> float:
+    """Return a source's value in the slot that ended last."""
+    slot = int(now) // STEP_S - 1
+    curve = measured.activity.row(1, slot, Consolidation.AVERAGE, 0.0)
+    return source.low + source.span * curve[source.family]

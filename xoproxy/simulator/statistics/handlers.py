@@ -72,8 +72,11 @@ class StatisticsHandlers:
         manner = manner_of(release.name if release else None)
         json = "json" in head.query
         if manner.negotiates and "accept" in head.headers:
-            preferred = accept.preferred(head.headers["accept"], ("application/json", "text/xml"))
-            json = preferred == "application/json" if preferred else json
+            try:
+                best = accept.preferred(head.headers["accept"], ("application/json", "text/xml"))
+            except ValueError:
+                raise PageError(500) from None
+            json = best == "application/json" if best else json
         return Form(manner.dialect, json)
 
     def _updates(self, host: Host, head: Head) -> Iterable[str]:
@@ -84,9 +87,9 @@ class StatisticsHandlers:
         if query.get("cf") == "LAST":  # a consolidation of XAPI's that it keeps no archive of
             raise PageError(500)
         try:
-            start = int(query["start"])
+            start = _int64(query["start"])
             objects = [self.statistics.archived(m) for m in self._asked(host, query)]
-            interval = _number(query.get("interval", ""))
+            interval = _interval(query.get("interval", ""))
             how = known.get(query.get("cf", ""))
             made = export(objects, start, interval, how, self.statistics.clock())
         except (ValueError, NoArchiveError):
@@ -154,9 +157,16 @@ class StatisticsHandlers:
         return dump_parts(kept, self._form(head), self.statistics.clock())
 
 
-def _number(text: str) -> int:
+def _interval(text: str) -> int:
     """Read an interval; what is no number counts as none."""
     try:
-        return int(text)
+        return _int64(text)
     except ValueError:
         return 0
+
+
+def _int64(text: str) -> int:
+    number = int(text)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(text)
+    return number

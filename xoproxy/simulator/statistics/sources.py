@@ -209,8 +209,11 @@ def last_run(db: Database, vm: str) -> int | None:
 
 
 def seconds_of(date: str) -> int:
-    """Return the Unix time of a date as XAPI writes it; 0 for none."""
-    return calendar.timegm(time.strptime(date, "%Y%m%dT%H:%M:%SZ")) if date else 0
+    """Return the Unix time of a date as XAPI writes it; 0 for what is none."""
+    try:
+        return calendar.timegm(time.strptime(date, "%Y%m%dT%H:%M:%SZ"))
+    except ValueError:
+        return 0
 
 
 def _booted_at(host: dict[str, Json]) -> int:
