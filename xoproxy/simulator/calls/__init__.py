@@ -4,6 +4,7 @@ Importing this package registers all hand-written calls (see `registry`).
 """
 
 from xoproxy.simulator.calls import (
+    data_sources,
     event,
     host,
     message,
@@ -20,6 +21,7 @@ from xoproxy.simulator.calls import (
 )
 
 __all__ = [
+    "data_sources",
     "event",
     "host",
     "message",
