@@ -1,11 +1,9 @@
 """Hand-written calls: what they refuse and what they leave behind."""
 
-import asyncio
-
 import pytest
 
-from tests.unit.simulator.worlds import DOM0, HOST, OTHER, VM, Client, client
-from xoproxy.simulator.wiretypes import NULL, Json
+from tests.unit.simulator.worlds import DOM0, OTHER, VM, Client, client
+from xoproxy.simulator.wiretypes import NULL
 
 NEW_VM = {
     "name_label": "new",
@@ -218,72 +216,6 @@ async def test_destroying_a_network_takes_its_vifs_unless_they_are_attached():
         user.db.write("VIF", interface, "currently_attached", value=False)
         await user.call("network.destroy", record["network"])
         assert user.db.get("VM", VM, "VIFs") == []
-
-
-# -- storage -------------------------------------------------------------------------------
-
-
-async def test_introducing_and_forgetting_storage():
-    async with client() as user:
-        arguments: tuple[Json, ...] = ("", "nfs", "text", "NFS", "user", True, {})
-        sr = await user.call("SR.introduce", *arguments)
-        record = user.db.record("SR", sr)
-        assert (record["type"], record["shared"], record["physical_size"]) == ("nfs", True, -1)
-        again = await user.error("SR.introduce", record["uuid"], *arguments[1:])
-        assert again == ["SR_UUID_EXISTS", record["uuid"]]
-
-        device = {"host": HOST, "SR": sr, "device_config": {}, "other_config": {}}
-        pbd = await user.call("PBD.create", device)
-        assert await user.error("PBD.create", device) == ["PBD_EXISTS", sr, HOST, pbd]
-        await user.call("PBD.plug", pbd)
-        assert await user.error("SR.forget", sr) == ["SR_HAS_PBD", sr]
-        assert (await user.error("PBD.destroy", pbd))[0] == "OPERATION_NOT_ALLOWED"
-        await user.call("PBD.unplug", pbd)
-        await user.call("SR.forget", sr)
-        assert user.db.count("PBD") == user.db.count("SR") == 0
-
-
-async def test_disks_come_and_go():
-    async with client() as user:
-        sr = user.db.create("SR", {})
-        disk = {
-            "SR": sr,
-            "virtual_size": 100,
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "other_config": {},
-        }
-        assert await user.error("VDI.create", disk) == ["SR_HAS_NO_PBDS", sr]
-        user.db.create("PBD", {"SR": sr, "host": HOST, "currently_attached": True})
-        vdi = await user.call("VDI.create", disk)
-        assert user.db.get("SR", sr, "virtual_allocation") == 100
-
-        vbd = user.db.create("VBD", {"VM": VM, "VDI": vdi, "type": "Disk"})
-        drive = user.db.create("VBD", {"VM": VM, "VDI": vdi, "type": "CD"})
-        user.db.write("VBD", vbd, "currently_attached", value=True)
-        assert await user.error("VDI.destroy", vdi) == ["VDI_IN_USE", vdi, "destroy"]
-        user.db.write("VBD", vbd, "currently_attached", value=False)
-        await user.call("VDI.resize", vdi, 150)
-        assert user.db.get("SR", sr, "virtual_allocation") == 150
-
-        await user.call("VDI.destroy", vdi)
-        assert not user.db.exists("VBD", vbd)
-        assert user.db.get("VBD", drive, "empty")
-        assert user.db.get("SR", sr, "virtual_allocation") == 0
-
-
-@pytest.mark.looptime
-async def test_a_scan_shows_while_it_lasts():
-    async with client() as user:
-        sr = user.db.create("SR", {})
-        task = await user.call("Async.SR.scan", sr)
-        await asyncio.sleep(0.5)
-        assert user.db.get("SR", sr, "current_operations") == {task: "scan"}
-        await asyncio.sleep(1.0)
-
-        assert user.db.get("SR", sr, "current_operations") == {}
-        assert user.db.get("task", task, "status") == "success"
 
 
 # -- messages, roles -----------------------------------------------------------------------
