@@ -14,10 +14,12 @@ from xoproxy.simulator.dispatch import Dispatcher
 from xoproxy.simulator.events import Events
 from xoproxy.simulator.hosts import Host, Hosts, answered_by_members
 from xoproxy.simulator.http import Handler, HttpServer
+from xoproxy.simulator.http_auth import HttpAuth
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.protocols import protocols
 from xoproxy.simulator.rpc import Request, Rpc
 from xoproxy.simulator.sessions import Sessions
+from xoproxy.simulator.statistics import StatisticsHandlers
 from xoproxy.simulator.tasks import Tasks
 from xoproxy.simulator.toolstack import Toolstack
 from xoproxy.simulator.wiretypes import Json
@@ -88,7 +90,9 @@ class SimulatedPool:
             self.toolstack,
         )
         self.dispatcher = Dispatcher(self.database.model, self.world)
-        self.providers: list[Provider] = []
+        auth = HttpAuth(self.database, self.sessions, self.tasks)
+        statistics = StatisticsHandlers(self.database, auth, self.hosts, self.world.statistics)
+        self.providers: list[Provider] = [statistics.of]
         self.hosts.serve(self._server_of)
         self.control = Control(self)
 
