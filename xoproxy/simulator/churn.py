@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from xoproxy.simulator.database import Database, RowMissingError, now
-from xoproxy.simulator.lifecycle import NULL, Copies, Job, Power, Steps, Writes
+from xoproxy.simulator.database import Database, RowMissingError
+from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.lifecycle import NULL, Copies, Ends, Guests, Job, Power, Steps, Writes
+from xoproxy.simulator.rules import RULES, placement
 
 MEBIBYTE: Final = 1 << 20
 PARALLEL: Final = 6  # long activities at a time
-LONGEST: Final = 40  # steps that one may take, about
+LONGEST: Final = 250  # writes that one may take, at most
 BURST: Final = 50  # changes that are made up for before others may run
 TRIES: Final = 16  # picks of an object before an activity is given up
 
@@ -53,7 +55,7 @@ class Churn:
         database: any, dumps too; what it lacks is not changed.
         seed: of the chance.
         lifecycle: clones, snapshots and destroys VMs too; their number stays about the same.
-        clock: the present, as XAPI writes it.
+        clock: the present, as XAPI writes it; without one the pool's.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Churn:
         seed: int = 1,
         *,
         lifecycle: bool = False,
-        clock: Callable[[], str] = now,
+        clock: Callable[[], str] | None = None,
     ) -> None:
         self._db = database
         # Not the seed alone: its references are used up by an estate or a churn made with it.
@@ -70,6 +72,8 @@ class Churn:
         self._w = Writes(database, self._rng, clock)
         self._power = Power(self._w)
         self._copies = Copies(self._w)
+        self._ends = Ends(self._w)
+        self._guests = Guests(self._w)
         self._vms_wanted = database.count("VM")
         self._active: list[Activity] = []
         self._busy: set[str] = set()
@@ -133,18 +137,27 @@ class Churn:
             self._busy.add(activity.busy)
 
     def _advance(self, activity: Activity) -> int:
+        before = self._db.generation
         task = activity.job.task
         try:
             if task == NULL or self._db.exists("task", task):
-                return next(activity.steps)
-            writes = self._power.settle(activity.job)  # a restart, or a client, ended it
+                while self._db.generation == before:
+                    next(activity.steps)
+                return self._db.generation - before
+            self._give_up(activity.job)  # a restart, or a client, ended it
         except StopIteration:
-            writes = 0
-        except RowMissingError:
-            writes = self._power.settle(activity.job)
+            pass
+        except (RowMissingError, XapiError):
+            self._give_up(activity.job)
         self._active.remove(activity)
         self._busy.discard(activity.busy)
-        return writes
+        return self._db.generation - before
+
+    def _give_up(self, job: Job) -> None:
+        self._power.settle(job)
+        if self._db.exists("task", job.task):
+            self._w.set("task", job.task, finished=self._w.clock(), status="failure")
+            self._w.remove("task", job.task)
 
     def _power_cycle(self, job: Job) -> Activity | None:
         vm = self._pick_vm()
@@ -155,30 +168,40 @@ class Churn:
         if operation is None:
             operations = ("clean_reboot", "pool_migrate", "clean_shutdown", "suspend", "pause")
             operation = self._rng.choices(operations, (35, 25, 25, 8, 7))[0]
+        if RULES["VM"].refusal(self._db, vm, operation) is not None:
+            return None
         body = self._power_steps(job, vm, operation)
         if body is None:
             return None
-        return Activity(job, self._w.vm_operation(job, vm, operation, body), vm)
+        return Activity(job, self._with_guest(job, vm, operation, body), vm)
+
+    def _with_guest(self, job: Job, vm: str, operation: str, body: Steps) -> Steps:
+        """Let the guest come up after an operation that booted it."""
+        yield from self._w.as_task(job, f"Async.VM.{operation}", body)
+        job.task = NULL
+        if self._guests.is_coming_up(vm):
+            yield from self._guests.come_up(vm)
 
     def _power_steps(self, job: Job, vm: str, operation: str) -> Steps | None:
         """Return the writes of a power operation, None when it cannot be done."""
         power = self._power
         if operation == "suspend":
             sr = self._pick("SR", self._holds_disks)
-            return power.suspend(job, vm, sr) if sr else None
+            return power.suspend(job, vm, lambda: sr) if sr else None
         here: dict[str, Callable[[], Steps]] = {
-            "clean_shutdown": lambda: power.shutdown(vm),
-            "clean_reboot": lambda: power.reboot(job, vm),
-            "pause": lambda: power.pause(vm),
-            "unpause": lambda: power.unpause(vm),
+            "clean_shutdown": lambda: power.shutdown(job, vm, "clean_shutdown"),
+            "clean_reboot": lambda: power.reboot(job, vm, "clean_reboot"),
+            "pause": lambda: power.pause(job, vm),
+            "unpause": lambda: power.unpause(job, vm),
         }
         if operation in here:
             return here[operation]()
         host = self._host_for(vm)
         if host is None or host == self._db.get("VM", vm, "resident_on"):
             return None
-        moves = {"start": power.start, "resume": power.resume, "pool_migrate": power.migrate}
-        return moves[operation](job, vm, host)
+        if operation == "pool_migrate":
+            return power.migrate(job, vm, host)
+        return (power.start if operation == "start" else power.resume)(job, vm, host)
 
     def _copy_task(self, job: Job) -> Activity | None:
         """Copy a disk: a long task of which only the progress shows."""
@@ -186,49 +209,67 @@ class Churn:
         if vdi is None:
             return None
 
-        def steps() -> Steps:
-            yield self._w.task(job, "Async.VDI.copy")
+        def body() -> Steps:
             yield self._w.hold(job, "VDI", vdi, "copy")
             for done in range(1, self._rng.randrange(6, 16)):
                 yield self._w.progress(job, done / 16)
-            yield self._w.release(job)
-            yield from self._w.finish(job, "<value></value>")
+            yield self._w.release(job, "VDI", vdi)
 
-        return Activity(job, steps(), vdi)
+        return Activity(job, self._w.as_task(job, "Async.VDI.copy", body()), vdi)
 
     def _scan(self, job: Job) -> Activity | None:
         sr = self._pick("SR", lambda sr: sr not in self._busy)
         if sr is None:
             return None
 
-        def steps() -> Steps:
-            yield self._w.task(job, "SR.scan")
+        def body() -> Steps:
             yield self._w.hold(job, "SR", sr, "scan")
             yield self._use_storage(sr)
-            yield self._w.release(job)
-            yield from self._w.finish(job)
+            yield self._w.release(job, "SR", sr)
 
-        return Activity(job, steps(), sr)
+        return Activity(job, self._w.as_task(job, "SR.scan", body()), sr)
 
     def _come_or_go(self, job: Job) -> Activity | None:
         """Clone, snapshot or destroy; the more VMs above the wanted number, the more go."""
         surplus = self._db.count("VM") / max(self._vms_wanted, 1) - 1
+        vm: str | None
+        body: Steps | None = None
         if self._likely(0.5 + 2 * surplus):
-            vm = self._pick("VM", self._may_go)
-            body = vm and self._copies.destroy(vm)
             operation = "destroy"
+            vm = self._pick("VM", self._may_go)
+            if vm:
+                body = self._destroy(job, vm)
         elif self._likely(0.5):
+            operation = "clone"
             vm = self._pick_vm("Halted")
             label = f"{self._rng.choice(_WORDS)}-{self._rng.randrange(1000)}"
-            body = vm and self._copies.clone(vm, label)
-            operation = "clone"
+            if vm:
+                body = self._copies.clone(job, vm, label)
         else:
-            vm = self._pick_vm()
-            body = vm and self._copies.snapshot(vm, self._rng.choice(_WORDS))
             operation = "snapshot"
-        if not vm or not body:
+            vm = self._pick_vm()
+            if vm:
+                body = self._copies.snapshot(job, vm, self._rng.choice(_WORDS))
+        if vm is None or body is None or RULES["VM"].refusal(self._db, vm, operation) is not None:
             return None
-        return Activity(job, self._w.vm_operation(job, vm, operation, body), vm)
+        return Activity(job, self._w.as_task(job, f"Async.VM.{operation}", body), vm)
+
+    def _destroy(self, job: Job, vm: str) -> Steps:
+        """Destroy a VM and, as most clients do then, the disks that were its own."""
+        vbds = self._db.get("VM", vm, "VBDs")
+        disks = [self._db.get("VBD", vbd, "VDI") for vbd in vbds if self._owns_disk(vbd)]
+        yield from self._ends.destroy(job, vm)
+        for disk in disks:
+            hanging = ("VBDs", "snapshots", "crash_dumps")
+            if self._db.exists("VDI", disk) and not any(
+                self._db.get("VDI", disk, name) for name in hanging
+            ):
+                yield self._w.remove("VDI", disk)
+
+    def _owns_disk(self, vbd: str) -> bool:
+        disk = self._w.target("VBD", vbd, "VDI", "VDI")
+        is_disk = disk is not None and self._db.get("VBD", vbd, "type") == "Disk"
+        return is_disk and len(self._db.get("VDI", disk or NULL, "VBDs")) == 1
 
     # -- single changes ----------------------------------------------------------------------
 
@@ -244,7 +285,7 @@ class Churn:
     def _tick_host(self) -> int:
         host = self._pick("host")
         step = self._rng.choice((-1, 1)) * self._rng.randrange(1, 4096) * 4096
-        return self._power.use_memory(host, step) if host else 0
+        return self._power.domains.use_memory(host, step) if host else 0
 
     def _tick_guest(self) -> int:
         """Let a guest agent speak: one of the fields that it tells, with the time."""
@@ -360,19 +401,8 @@ class Churn:
         return bool(record["content_type"] != "iso" and record["physical_size"] > 0)
 
     def _host_for(self, vm: str) -> str | None:
-        """Return a random enabled host that reaches all disks of a VM."""
-        disks = [self._db.get("VBD", vbd, "VDI") for vbd in self._db.get("VM", vm, "VBDs")]
-        srs = {self._db.get("VDI", disk, "SR") for disk in disks if self._db.exists("VDI", disk)}
-        needed = [self._reached_from(sr) for sr in srs if self._db.exists("SR", sr)]
-
-        def fits(host: str) -> bool:
-            enabled = bool(self._db.get("host", host, "enabled"))
-            return enabled and all(host in hosts for hosts in needed)
-
-        return self._pick("host", fits)
-
-    def _reached_from(self, sr: str) -> set[str]:
-        return {self._db.get("PBD", pbd, "host") for pbd in self._db.get("SR", sr, "PBDs")}
+        """Return a random host that could run a VM."""
+        return self._pick("host", lambda host: placement.unfit(self._db, vm, host) is None)
 
 
 async def run(

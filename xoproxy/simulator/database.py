@@ -33,7 +33,6 @@ __all__ = [
     "Table",
     "Write",
     "cut_for_xml",
-    "now",
 ]
 
 UNDO_LIMIT: Final = 10_000
@@ -71,6 +70,7 @@ class Database:
         self.model = model
         self.generation = 1
         self.site = Site()  # of the URLs in records
+        self.clock_skew_s = 0.0  # by which the pool's clocks are ahead of ours
         self.tables = _empty_tables(model)
         self.changed: list[Callable[[], None]] = []
         self.observers: list[Callable[[Write], None]] = []
@@ -155,6 +155,14 @@ class Database:
 
     def by_uuid(self, cls: str, uuid: str) -> str | None:
         return self.tables[cls].by_uuid.get(uuid)
+
+    def time(self) -> float:
+        """Return the time as the pool's clocks have it, in seconds since 1970."""
+        return time.time() + self.clock_skew_s
+
+    def now(self) -> str:
+        """Return the time as the pool's clocks have it, as XAPI writes it."""
+        return time.strftime("%Y%m%dT%H:%M:%SZ", time.gmtime(self.time()))
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -245,7 +253,7 @@ class Database:
             "cls": cls,
             "obj_uuid": obj_uuid,
             "body": body,
-            "timestamp": timestamp or now(),
+            "timestamp": timestamp or self.now(),
         }
         made = self.create("message", record, ref)
         table = self.tables["message"]
@@ -364,11 +372,6 @@ class Database:
     def _notify(self) -> None:
         for callback in self.changed:
             callback()
-
-
-def now() -> str:
-    """Return the time as XAPI writes it."""
-    return time.strftime("%Y%m%dT%H:%M:%SZ", time.gmtime())
 
 
 def _empty_tables(model: DataModel) -> dict[str, Table]:

@@ -6,7 +6,6 @@ What nobody asked for is neither queued nor numbered.
 
 import asyncio
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -151,7 +150,7 @@ class LegacyEvents:
         self.current_id += 1
         row = write.row.copy()
         size = len(_JSON.record(model, row))
-        stamp = f"{int(time.time())}."
+        stamp = f"{int(self._db.time())}."
         self._queue.append(Queued(event_id, stamp, write.op, model, row, size))
         self._queued_bytes += size
         while self._queued_bytes > QUEUE_BYTES:

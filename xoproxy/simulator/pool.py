@@ -12,12 +12,11 @@ from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.dispatch import Dispatcher
 from xoproxy.simulator.events import Events
-from xoproxy.simulator.hosts import Host, Hosts, answered_by_members
+from xoproxy.simulator.hosts import Host, Hosts
 from xoproxy.simulator.http import Handler, HttpServer
 from xoproxy.simulator.http_auth import HttpAuth
 from xoproxy.simulator.legacy_events import LegacyEvents
 from xoproxy.simulator.protocols import protocols
-from xoproxy.simulator.rpc import Request, Rpc
 from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.statistics import StatisticsHandlers
 from xoproxy.simulator.tasks import Tasks
@@ -77,7 +76,7 @@ class SimulatedPool:
         self.sessions.ended += [self.events.wake, self.legacy.wake]
         self.group = asyncio.TaskGroup()
         self.hosts = Hosts(self.database, listen, tls=tls)
-        self.toolstack = Toolstack(self.database, self.sessions, self.hosts)
+        self.toolstack = Toolstack(self.database, self.sessions, self.hosts, speed)
         self.world = World(
             self.database,
             self.sessions,
@@ -107,16 +106,9 @@ class SimulatedPool:
 
     def _server_of(self, host: Host) -> HttpServer:
         handlers = {key: handler for give in self.providers for key, handler in give(host).items()}
-        answer = functools.partial(self._answer, host)
+        answer = functools.partial(self.dispatcher.answer, here=host.ref)
         json, xml = protocols(self.database.model)
         return HttpServer(answer, json=json, xml=xml, group=self.group, handlers=handlers)
-
-    async def _answer(self, host: Host, rpc: Rpc, request: Request) -> bytes:
-        """Answer a call that was made at a host."""
-        coordinator = self.hosts.coordinator
-        if host is not coordinator and not answered_by_members(request.method):
-            return rpc.failure(request, ["HOST_IS_SLAVE", coordinator.address])
-        return await self.dispatcher.answer(rpc, request, host.ref)
 
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()

@@ -7,7 +7,7 @@ import uuid as uuids
 from collections.abc import Callable
 from typing import Final
 
-from xoproxy.simulator.database import Database, now
+from xoproxy.simulator.database import Database
 from xoproxy.simulator.failures import XapiError
 
 WRONG_PASSWORD_S: Final = 5.0
@@ -46,8 +46,8 @@ class Sessions:
         pools = self._db.refs("pool")
         record = {
             "this_host": self._db.get("pool", pools[0], "master") if pools else "OpaqueRef:NULL",
-            "last_active": now(),
-            "validation_time": now(),
+            "last_active": self._db.now(),
+            "validation_time": self._db.now(),
             "is_local_superuser": True,
             "auth_user_name": user,
             "originator": originator,
@@ -78,7 +78,7 @@ class Sessions:
         moment = time.monotonic()
         if moment - seen >= REFRESH_S:
             self._active[ref] = moment
-            self._db.write("session", ref, "last_active", now())
+            self._db.write("session", ref, "last_active", self._db.now())
 
     def logout(self, ref: str) -> None:
         self._local.discard(ref)

@@ -6,7 +6,7 @@ import uuid as uuids
 from collections.abc import Callable
 from typing import Final
 
-from xoproxy.simulator.database import Database, now
+from xoproxy.simulator.database import Database
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.wiretypes import EPOCH
 
@@ -28,7 +28,7 @@ class Tasks:
         record = {
             "name_label": label,
             "name_description": description,
-            "created": now(),
+            "created": self._db.now(),
             "status": "pending",
             "type": "<none/>",
             "resident_on": self._db.get("pool", pools[0], "master") if pools else "OpaqueRef:NULL",
@@ -82,7 +82,7 @@ class Tasks:
         )
         surplus = max(0, len(tasks) - TASK_LIMIT)
         for i, (finished, ref) in enumerate(ended):
-            if i < surplus or 0 < finished < time.time() - FINISHED_KEPT_S:
+            if i < surplus or 0 < finished < self._db.time() - FINISHED_KEPT_S:
                 self._db.destroy("task", ref)
 
     def _finish(
@@ -102,13 +102,13 @@ class Tasks:
         write = self._db.write
         if error_info is None:
             write("task", ref, "allowed_operations", [])
-            write("task", ref, "finished", now())
+            write("task", ref, "finished", self._db.now())
             write("task", ref, "progress", 1.0)
             write("task", ref, "result", result)
         else:
             write("task", ref, "progress", 1.0)
             write("task", ref, "error_info", error_info)
-            write("task", ref, "finished", now())
+            write("task", ref, "finished", self._db.now())
             write("task", ref, "allowed_operations", [])
         write("task", ref, "status", status)
 

@@ -1,21 +1,32 @@
-"""xapi itself, as it runs on all hosts of a pool: it restarts, and another host leads."""
+"""xapi and the hosts that it runs on: restarts, deaths and boots, and who leads afterwards."""
 
 import asyncio
 import random
+from typing import Final
 
 from xoproxy.simulator.database import Database
-from xoproxy.simulator.hosts import Hosts
-from xoproxy.simulator.lifecycle import Power, Writes
+from xoproxy.simulator.hosts import Host, Hosts
+from xoproxy.simulator.lifecycle import Power, Steps, Takes, Writes
+from xoproxy.simulator.lifecycle.hosts import Machines
 from xoproxy.simulator.sessions import Sessions
+
+STEP_S: Final = 0.05
 
 
 class Toolstack:
-    """Restarts a pool's xapi. `up` is set except while that is under way."""
+    """What befalls a pool's hosts. `up` is set while the coordinator's xapi runs.
 
-    def __init__(self, database: Database, sessions: Sessions, hosts: Hosts) -> None:
+    Args:
+        speed: how many times faster than a real pool's the delays are.
+    """
+
+    def __init__(
+        self, database: Database, sessions: Sessions, hosts: Hosts, speed: float = 1.0
+    ) -> None:
         self._db = database
         self._sessions = sessions
         self._hosts = hosts
+        self._speed = speed
         self._turn = asyncio.Lock()
         self.up = asyncio.Event()
         self.up.set()
@@ -42,8 +53,66 @@ class Toolstack:
                 await asyncio.sleep(seconds)
                 for pool in self._db.refs("pool") if master else ():
                     self._db.write("pool", pool, "master", master)
-                self._db.reindex()
-                Power(Writes(self._db, random.Random())).recover()
+                self._load()
                 await self._hosts.answer()
             finally:
-                self.up.set()
+                self._tell_up()
+
+    async def restart_agent(self, host: Host, seconds: float) -> None:
+        """Restart the xapi of one host; the coordinator's takes all sessions with it."""
+        if host is self._hosts.coordinator:
+            await self.restart(seconds)
+            return
+        self._hosts.silence(host)
+        await asyncio.sleep(seconds)
+        await self._hosts.answer(host)
+
+    def die(self, host: Host) -> None:
+        """Let a host be gone from one moment to the next; without a coordinator nobody leads."""
+        host.alive = False
+        self._hosts.silence(host)
+        if host is self._hosts.coordinator:
+            self.up.clear()
+            self._sessions.expire_all()
+        elif host.ref:
+            self._machines().set_live(host.ref, live=False)
+
+    async def boot(self, host: Host, *, enabled: bool = True) -> None:
+        """Let a dead host come up as what it is by now: the coordinator, or a member."""
+        if host.alive or self._hosts.get(host.ref) is not host:
+            return
+        if host is self._hosts.coordinator:
+            async with self._turn:
+                host.alive = True
+                self._load()
+                await self._hosts.answer(host)
+                self._tell_up()
+        else:
+            await self.up.wait()  # it has to find its coordinator
+            host.alive = True
+            await self._hosts.answer(host)
+        if host.ref:
+            await self._drive(self._machines().boot(host.ref, enabled=enabled))
+
+    def _load(self) -> None:
+        """Do what xapi does when it comes up with a stored database."""
+        self._db.reindex()
+        Power(Writes(self._db, random.Random())).recover()
+        machines = self._machines()
+        for host in self._hosts:
+            if host.ref and not host.alive:
+                machines.set_live(host.ref, live=False)
+            elif host.ref and self._hosts.tls:
+                self._hosts.certify(host)
+
+    def _tell_up(self) -> None:
+        if self._hosts.coordinator.alive:
+            self.up.set()
+
+    def _machines(self) -> Machines:
+        return Machines(Writes(self._db, random.Random()))
+
+    async def _drive(self, steps: Steps) -> None:
+        for step in steps:
+            seconds = STEP_S + (step.seconds if isinstance(step, Takes) else 0.0)
+            await asyncio.sleep(seconds / self._speed)

@@ -1,7 +1,6 @@
 """Class `host`: clocks and switches. Reboots and evacuations need a lifecycle."""
 
 from xoproxy.simulator.calls.registry import Call, operation
-from xoproxy.simulator.database import now
 
 
 def hosts_that_run(call: Call) -> list[str]:
@@ -21,13 +20,13 @@ def hosts_that_run(call: Call) -> list[str]:
 @operation("host.get_servertime")
 def get_servertime(call: Call, host: str) -> str:
     call.db.row("host", host)
-    return now()
+    return call.db.now()
 
 
 @operation("host.get_server_localtime")
 def get_server_localtime(call: Call, host: str) -> str:
     call.db.row("host", host)
-    return now().removesuffix("Z")  # a local time has no zone
+    return call.db.now().removesuffix("Z")  # a local time has no zone
 
 
 @operation("host.enable")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from xoproxy.simulator import allowed
-from xoproxy.simulator.database import Database, now
+from xoproxy.simulator.database import Database
 
 NULL = "OpaqueRef:NULL"
 
@@ -30,15 +30,15 @@ class Writes:
     Args:
         database: what is written to.
         rng: gives references, uuids and sizes.
-        clock: the present, as XAPI writes it.
+        clock: the present, as XAPI writes it; without one the pool's.
     """
 
     def __init__(
-        self, database: Database, rng: random.Random, clock: Callable[[], str] = now
+        self, database: Database, rng: random.Random, clock: Callable[[], str] | None = None
     ) -> None:
         self.db = database
         self.rng = rng
-        self.clock = clock
+        self.clock = clock or database.now
 
     # -- small ones, also for others ---------------------------------------------------------
 

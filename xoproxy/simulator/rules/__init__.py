@@ -6,7 +6,7 @@ when it is not). A call that wants to run asks `check`; what an object advertise
 only `allow` writes.
 """
 
-from xoproxy.simulator.rules import appliance, devices, storage, vm
+from xoproxy.simulator.rules import appliance, devices, host, pool, storage, vm
 from xoproxy.simulator.rules.registry import RULES, Reader, Refusal, Rules, allow, allowed, check
 
 RULES |= {
@@ -16,6 +16,8 @@ RULES |= {
     "VIF": devices.VIF,
     "VM": vm.VM,
     "VM_appliance": appliance.VM_APPLIANCE,
+    "host": host.HOST,
+    "pool": pool.POOL,
 }
 
 __all__ = ["RULES", "Reader", "Refusal", "Rules", "allow", "allowed", "check"]
