@@ -173,14 +173,13 @@ class PythonClient:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._calls = _logged_in(url)
+        self._calls = self._open()
         self._calling = threading.Lock()
         self._state: State = {}
         self._classes: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.loaded = threading.Event()
-        self.logins = 0
 
     async def call(self, method: str, *args: Json) -> Json:
         return await asyncio.to_thread(self._call, method, *args)
@@ -214,11 +213,10 @@ class PythonClient:
             except XenAPI.Failure as failure:
                 if failure.details[0] != "HOST_IS_SLAVE":
                     raise CallError(failure.details[0], failure.details[1:]) from None
-                self._moved(failure.details[1])
             except _LOST:
                 pass
             _closed(self._calls)
-            self._calls = _logged_in(self._url)
+            self._calls = self._open()
             return _method(self._calls, method)(*args)
 
     def _follow(self, method: str, args: tuple[Json, ...]) -> Json:
@@ -236,27 +234,29 @@ class PythonClient:
             time.sleep(0.005)
         raise TimeoutError(f"{method} did not end")
 
-    def _moved(self, address: str) -> None:
-        """Go on with another host's address, on the same port."""
+    def _open(self) -> Any:
+        """Log in; a member says at which address, on the same port."""
+        try:
+            return _logged_in(self._url)
+        except XenAPI.Failure as failure:
+            code, *params = failure.details
+            if code != "HOST_IS_SLAVE":
+                raise
         parts = urlsplit(self._url)
-        self._url = f"{parts.scheme}://{address}:{parts.port}"
+        self._url = f"{parts.scheme}://{params[0]}:{parts.port}"
+        return _logged_in(self._url)
 
     # -- the watcher's thread --------------------------------------------------------------
 
     def watch(self) -> None:
         while not self._stopped.is_set():
             try:
-                session = _logged_in(self._url)
-                self.logins += 1
+                session = self._open()
                 try:
                     self._watch(session)
                 finally:
                     _closed(session)
-            except XenAPI.Failure as failure:
-                if failure.details[0] == "HOST_IS_SLAVE":
-                    self._moved(failure.details[1])
-                time.sleep(0.05)
-            except _LOST:
+            except (XenAPI.Failure, *_LOST):
                 time.sleep(0.05)
 
     def _watch(self, session: Any) -> None:

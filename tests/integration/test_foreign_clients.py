@@ -46,6 +46,7 @@ CHANGES = 1000
 @dataclass
 class Scene:
     pool: SimulatedPool
+    connect: Connect
     client: ForeignClient
 
     async def agrees(self) -> None:
@@ -65,7 +66,7 @@ async def opened(connect: Connect, release: str | None) -> AsyncIterator[Scene]:
         SimulatedPool(generate(2, 12), speed=50, release=release) as pool,
         connect(pool.url) as client,
     ):
-        yield Scene(pool, client)
+        yield Scene(pool, connect, client)
 
 
 @pytest.fixture(params=CLIENTS)
@@ -203,3 +204,30 @@ async def test_they_come_back_after_a_restart(scene: Scene):
     await scene.agrees()
     await scene.client.call_async("VM.start", _a_vm(scene, "Halted"), False, False)
     await scene.agrees()
+
+
+async def test_they_follow_the_pool_to_another_host(scene: Scene):
+    """The coordinator moves, back and forth; at the old address a member answers."""
+    toolstack, database = scene.pool.toolstack, scene.pool.database
+    (pool,) = database.refs("pool")
+    first = database.get("pool", pool, "master")
+    (second,) = set(database.refs("host")) - {first}
+    vm = _a_vm(scene, "Halted")
+    for master, method, arguments in (
+        (second, "VM.start", [False, False]),
+        (first, "VM.hard_shutdown", []),
+    ):
+        await toolstack.restart(0.2, master=master)
+        database.write("VM", vm, "name_label", f"led by {master}")
+        await scene.agrees()
+        assert (await scene.client.state())["pool"][pool]["master"] == master
+        await scene.client.call_async(method, vm, *arguments)
+        await scene.agrees()
+
+
+async def test_they_find_the_coordinator_from_a_member(scene: Scene):
+    """A client that is given a member's address is told whom to ask."""
+    pool = scene.pool
+    member = next(host for host in pool.hosts if host is not pool.hosts.coordinator)
+    async with scene.connect(pool.hosts.url(member)) as other:
+        assert sorted(await other.call("VM.get_all")) == sorted(pool.database.refs("VM"))

@@ -16,7 +16,7 @@ from xoproxy.simulator.calls.registry import OPERATIONS, Call, Handler, World
 from xoproxy.simulator.database import RowMissingError, cut_for_xml
 from xoproxy.simulator.datamodel import ClassModel, DataModel, Message, Param
 from xoproxy.simulator.failures import EarlyError, XapiError, as_xapi
-from xoproxy.simulator.hosts import LOCAL_CALLS
+from xoproxy.simulator.hosts import LOCAL_CALLS, answered_by_members
 from xoproxy.simulator.rpc import Codec, Request, Result, Rpc
 from xoproxy.simulator.wiretypes import (
     NULL,
@@ -88,6 +88,7 @@ class Dispatcher:
             raise as_xapi(error) from None
         if message.has_session:
             self._world.sessions.check(session, local=name in LOCAL_CALLS)
+        self._require_coordinator(name, here)
         if message.removed:
             raise XapiError("MESSAGE_REMOVED")
         if not message.has_async:
@@ -104,6 +105,16 @@ class Dispatcher:
             return message.result, await _run(spec, call, arguments)
         finally:
             self._world.tasks.drop(call.task)
+
+    def _require_coordinator(self, name: str, here: str) -> None:
+        """Refuse what a member does not answer itself.
+
+        That comes after the check of the session, in which XAPI finds that it is no pool's own
+        (session_check.ml): with one that has ended, a member answers SESSION_INVALID.
+        """
+        coordinator = self._world.hosts.coordinator
+        if here not in {NULL, coordinator.ref} and not answered_by_members(name):
+            raise XapiError("HOST_IS_SLAVE", coordinator.address)
 
     async def _run_job(self, spec: Spec, call: Call, arguments: list[Json]) -> None:
         """Run an asynchronous call and write its outcome into its task."""

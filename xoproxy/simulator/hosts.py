@@ -1,8 +1,8 @@
 """The hosts of a pool: each answers on an address of its own, all on the same port.
 
 Who leads is what the database says (`pool.master`). The others are members: they answer calls with
-HOST_IS_SLAVE and the coordinator's address, but for what concerns the asked host alone; what is no
-call (consoles, statistics) each host answers itself.
+HOST_IS_SLAVE and the coordinator's address (see `dispatch`), but for what concerns the asked host
+alone; what is no call (consoles, statistics) each host answers itself.
 
 On an IPv4 loopback address the hosts get addresses that this machine can listen on: the
 coordinator has the one that the pool listens on, the others keep theirs if it is a loopback
