@@ -163,7 +163,8 @@ class Watched:
             return [f"{cls}: {database.count(cls)} there, {held(cls)} here" for cls in rows]
         found = []
         for cls in self.store.classes - {"message"}:
-            theirs = {ref: database.record(cls, ref) for ref in database.refs(cls)}
+            shown = database.model.classes[cls].record
+            theirs = {ref: shown(database.record(cls, ref)) for ref in database.refs(cls)}
             here = {str(e.ref): msgspec.json.decode(e.raw) for e in self.store.entries(cls)}
             odd = {r for r in {*theirs, *here} if not same(theirs.get(r), here.get(r))}
             if odd:

@@ -58,7 +58,7 @@ class Carrier(Protocol):
             PoolUnreachable: no answer; the text names no address.
         """
 
-    def login_begins(self) -> None:
+    def forget(self) -> None:
         """Learn anew what was learnt of the servers; somebody may have updated them."""
 
 
@@ -103,7 +103,7 @@ class HttpCarrier:
         if self._http is not None:
             await self._http.close()
 
-    def login_begins(self) -> None:
+    def forget(self) -> None:
         pass  # connections stay good
 
     async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
@@ -144,8 +144,9 @@ class HttpCarrier:
 class DetectingCarrier:
     """JSON-RPC with the servers that have it, XML-RPC with those that do not.
 
-    What a server answers first, after a login has begun, decides: later, when it fails at a call
-    that it may have run all the same, nothing is sent to it a second time.
+    What a server answers first decides: later, when it fails at a call that it may have run all the
+    same, nothing is sent to it a second time. It is asked anew when the coordinator is looked for,
+    by questions that change nothing.
     """
 
     def __init__(self, json: Carrier, xml: Carrier) -> None:
@@ -169,7 +170,7 @@ class DetectingCarrier:
         finally:
             await self._json.__aexit__(kind, error, trace)
 
-    def login_begins(self) -> None:
+    def forget(self) -> None:
         self._chosen.clear()
 
     async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:

@@ -31,6 +31,7 @@ from xoproxy.pool import replies
 from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.coordinator import Answer, find, with_address
+from xoproxy.pool.legacy_events import SILENCE_S, LegacyEvents
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import in_slices
 from xoproxy.pool.trust import Trust
@@ -85,6 +86,9 @@ class JsonRpcClient:
         originator: how XAPI groups our sessions; stable, so that leaked ones of an earlier run
             count against us and not against others.
         carrier: brings requests to the pool; by default over HTTP.
+
+    Attributes:
+        trust: whose certificates are good.
     """
 
     def __init__(
@@ -101,6 +105,8 @@ class JsonRpcClient:
         self._url = self._home
         self._carrier = carrier or HttpCarrier(settings, trust_of(config))
         self._session = ""
+        self._legacy: LegacyEvents | None = None
+        """Where the events of this session come from when it has no `event.from`."""
         self._slots = asyncio.Semaphore(settings.calls)
         self._last_id = 0
 
@@ -121,6 +127,7 @@ class JsonRpcClient:
 
         The addresses that XAPI names have no port: scheme and port stay the configured ones.
         """
+        self._carrier.forget()
         known = [self._url, self._home]
         for address in members:
             with suppress(PoolUnreachable):  # what is no address cannot be asked
@@ -153,18 +160,23 @@ class JsonRpcClient:
     async def login(self) -> None:
         """Open a session where `locate` found the coordinator, at first the configured address."""
         self._session = ""
-        config = self._config
-        params = [config.username, config.password, _API_VERSION, self._originator]
+        self._legacy = None
         try:
-            result = await self._request("session.login_with_password", params)
+            result = await self._open_session(_API_VERSION, self._originator)
         except XapiFailure as failure:
             if failure.code in _AUTH_CODES:
                 raise PoolAuthFailed(failure.code) from failure
-            raise
+            if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+                raise
+            result = await self._open_session(_API_VERSION)  # an old pool knows no originators
         session = replies.json_value(result)
         if not isinstance(session, str):
             raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
         self._session = session
+
+    async def _open_session(self, *more: str) -> msgspec.Raw:
+        credentials = (self._config.username, self._config.password)
+        return await self._request("session.login_with_password", [*credentials, *more])
 
     async def logout(self) -> None:
         session, self._session = self._session, ""
@@ -184,6 +196,8 @@ class JsonRpcClient:
     async def events(
         self, classes: Sequence[XapiClass], token: str, timeout_s: float
     ) -> EventReply:
+        if self._legacy is not None:
+            return await self._legacy.events(classes, token)
         params = [self._session, classes, token, float(timeout_s)]
         settings = self._settings
         # a short wait may need a new connection first
@@ -192,6 +206,19 @@ class JsonRpcClient:
             patience_s = max(patience_s, settings.request_timeout_s)
         body = self._encode("event.from", params)
         reply = await self._patiently(replies.EVENTS, body, patience_s, nullcontext())
+        try:
+            return _result(reply.result, reply.error)
+        except XapiFailure as failure:
+            if failure.code != "MESSAGE_METHOD_UNKNOWN":
+                raise
+        self._legacy = LegacyEvents(self)
+        return await self._legacy.events(classes, token)
+
+    async def next_events(self) -> list[replies.Event]:
+        """Wait for `event.next` (pools without `event.from`)."""
+        patience_s = SILENCE_S + self._settings.event_slack_s
+        body = self._encode("event.next", [self._session])
+        reply = await self._patiently(replies.NEXT, body, patience_s, nullcontext())
         return _result(reply.result, reply.error)
 
     async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:

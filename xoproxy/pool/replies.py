@@ -65,6 +65,13 @@ class RecordsEnvelope(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class NextEnvelope(msgspec.Struct):
+    """JSON-RPC reply to `event.next`."""
+
+    result: list[Event] | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
 class RawEnvelope(msgspec.Struct):
     """JSON-RPC reply to any other call."""
 
@@ -74,6 +81,7 @@ class RawEnvelope(msgspec.Struct):
 
 EVENTS = msgspec.json.Decoder(EventEnvelope)
 RECORDS = msgspec.json.Decoder(RecordsEnvelope)
+NEXT = msgspec.json.Decoder(NextEnvelope)
 RAW = msgspec.json.Decoder(RawEnvelope)
 _decode = msgspec.json.Decoder().decode
 

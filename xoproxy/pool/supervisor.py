@@ -11,11 +11,13 @@ from xoproxy.cache.store import Store
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.pool import noise
+from xoproxy.pool.carrier import DetectingCarrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, trust_of
 from xoproxy.pool.link import LinkEvent, LinkStatus
 from xoproxy.pool.supervised import Sink, SupervisedPool
 from xoproxy.pool.watch import WatchCounts
+from xoproxy.pool.xmlrpc import XmlRpcCarrier
 
 
 class Supervisor:
@@ -149,7 +151,9 @@ class Supervisor:
         pool.tell()
 
     def _new_client(self, config: PoolConfig) -> JsonRpcClient:
-        return JsonRpcClient(config, self._settings, self._originator)
+        settings, trust = self._settings, trust_of(config)
+        carrier = DetectingCarrier(HttpCarrier(settings, trust), XmlRpcCarrier(settings, trust))
+        return JsonRpcClient(config, settings, self._originator, carrier)
 
     async def _refresh(self) -> None:
         while True:

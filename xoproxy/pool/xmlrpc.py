@@ -90,7 +90,7 @@ class XmlRpcCarrier:
             for worker in self._workers:
                 await worker.ended()
 
-    def login_begins(self) -> None:
+    def forget(self) -> None:
         pass  # connections stay good
 
     async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
