@@ -180,44 +180,6 @@ async def test_vcpus_keep_within_their_maximum():
         assert await user.error("VM.set_VCPUs_at_startup", VM, 5) == bad
 
 
-# -- networks ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("members", "bridge", "error"),
-    [
-        ({"bridge": "xenbr7"}, None, ["INVALID_VALUE", "bridge", "xenbr7"]),
-        ({"bridge": "a-very-long-name"}, None, ["INVALID_VALUE", "bridge", "a-very-long-name"]),
-        ({"bridge": "used"}, None, ["BRIDGE_NAME_EXISTS", "used"]),
-        ({"bridge": "mine", "MTU": 0}, "mine", None),
-        ({}, "xapi1", None),
-    ],
-)
-async def test_bridges(members: dict, bridge: str | None, error: list[str] | None):
-    async with client() as user:
-        for taken in ("used", "xapi0"):
-            user.db.create("network", {"bridge": taken})
-        record = {"other_config": {}, **members}
-        if error is not None:
-            assert await user.error("network.create", record) == error
-            return
-        made = user.db.record("network", await user.call("network.create", record))
-        assert (made["bridge"], made["MTU"]) == (bridge, 1500)
-
-
-async def test_destroying_a_network_takes_its_vifs_unless_they_are_attached():
-    async with client() as user:
-        record = await vif(user)
-        interface = await user.call("VIF.create", record)
-        user.db.write("VIF", interface, "currently_attached", value=True)
-        error = ["NETWORK_CONTAINS_VIF", interface]
-        assert await user.error("network.destroy", record["network"]) == error
-
-        user.db.write("VIF", interface, "currently_attached", value=False)
-        await user.call("network.destroy", record["network"])
-        assert user.db.get("VM", VM, "VIFs") == []
-
-
 # -- messages, roles -----------------------------------------------------------------------
 
 

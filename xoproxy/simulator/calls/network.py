@@ -1,4 +1,4 @@
-"""Class `network`."""
+"""Class `network`: bridges, and what may be on them."""
 
 from typing import Final
 
@@ -48,6 +48,23 @@ def set_default_locking_mode(call: Call, network: str, value: str) -> None:
     if attached:
         raise XapiError("VIF_IN_USE", network, attached[0])
     call.db.write("network", network, "default_locking_mode", value)
+
+
+@operation("network.add_purpose")
+def add_purpose(call: Call, network: str, purpose: str) -> None:
+    """Let a network be used for something; no two networks of a pool for what excludes it."""
+    current = call.db.get("network", network, "purpose")
+    if purpose in current:
+        return
+    (other,) = {"nbd", "insecure_nbd"} - {purpose}
+    if any(other in row.fields["purpose"] for row in call.db.tables["network"].rows.values()):
+        raise XapiError("NETWORK_INCOMPATIBLE_PURPOSES", purpose, other)
+    call.db.write("network", network, "purpose", [*current, purpose])
+
+
+def require_managed(call: Call, network: str) -> None:
+    if not call.db.get("network", network, "managed"):
+        raise XapiError("NETWORK_UNMANAGED", network)
 
 
 def _attached(call: Call, network: str) -> list[str]:

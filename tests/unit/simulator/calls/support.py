@@ -99,3 +99,52 @@ def untrue(db: Database) -> list[str]:
         for ref, row in db.tables[cls].rows.items()
         if set(row.fields["allowed_operations"]) != set(allowed(db, cls, ref))
     ]
+
+
+def add_nic(user: Client, number: int = 0, host: str = HOST, **members: Json) -> str:
+    """Add a NIC, attached, with its network, as if it had always been there."""
+    bridge = f"xenbr{number}"
+    networks = user.db.tables["network"].rows.items()
+    network = next((ref for ref, row in networks if row.fields["bridge"] == bridge), None)
+    record = {
+        "device": f"eth{number}",
+        "host": host,
+        "network": network or user.db.create("network", {"bridge": bridge}),
+        "MAC": f"02:00:00:00:00:{user.db.count('PIF'):02x}",
+        "metrics": user.db.create("PIF_metrics", {"carrier": True, "speed": 10000}),
+        "physical": True,
+        "MTU": 1500,
+        "VLAN": -1,
+        "currently_attached": True,
+    }
+    return user.db.create("PIF", {**record, **members})
+
+
+def broken(db: Database) -> list[str]:
+    """List what does not fit together of PIFs, VLANs, bonds and networks."""
+    wrong = _broken_vlans(db)
+    for bond, row in db.tables["Bond"].rows.items():
+        if row.fields["primary_slave"] not in row.fields["slaves"]:
+            wrong.append(f"Bond {bond}: its first member is none")
+    for pif, row in db.tables["PIF"].rows.items():
+        for cls, field in (("PIF_metrics", "metrics"), ("network", "network")):
+            if not db.exists(cls, row.fields[field]):
+                wrong.append(f"PIF {pif}: no {field}")
+        if row.fields["VLAN"] >= 0 and not db.exists("VLAN", row.fields["VLAN_master_of"]):
+            wrong.append(f"PIF {pif}: its VLAN is gone")
+    for network, row in db.tables["network"].rows.items():
+        hosts = [db.get("PIF", pif, "host") for pif in row.fields["PIFs"]]
+        if len(set(hosts)) != len(hosts):
+            wrong.append(f"network {network}: two PIFs of one host")
+    return wrong
+
+
+def _broken_vlans(db: Database) -> list[str]:
+    wrong = []
+    for vlan, row in db.tables["VLAN"].rows.items():
+        untagged = db.row("PIF", row.fields["untagged_PIF"]).fields
+        tagged = db.row("PIF", row.fields["tagged_PIF"]).fields
+        ends = (untagged["VLAN"], untagged["VLAN_master_of"], untagged["host"], untagged["device"])
+        if ends != (row.fields["tag"], vlan, tagged["host"], tagged["device"]):
+            wrong.append(f"VLAN {vlan}: {ends}")
+    return wrong
