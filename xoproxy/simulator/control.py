@@ -1,6 +1,8 @@
 """The control surface of a simulated pool, `/_sim/`: faults, churn, and what it has counted.
 
     POST /_sim/fault   {"kind": "drop"}                      faults/kinds.py names the others
+    POST /_sim/faults  [{"after": 2, "kind": "drop"}, ..]    a script, replaces the one before
+    GET  /_sim/faults                                        what became of its steps
     POST /_sim/churn   {"rate": 5, "seconds": 60, "seed": 1, "lifecycle": true}    rate 0 stops
     GET  /_sim/stats
 
@@ -8,13 +10,14 @@ Answers at once, in JSON; what is wrong with a request is said in `{"error": ..}
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from xoproxy.simulator.churn import Churn, run
-from xoproxy.simulator.faults import FaultRefusedError, Faults, kinds
+from xoproxy.simulator.faults import FaultRefusedError, Faults, kinds, script
 from xoproxy.simulator.faults.kinds import AskedError, Seconds
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ class Control:
         self.faults = Faults(pool)
         self._churn: Churn | None = None
         self._running: asyncio.Task[int] | None = None
+        self._script = script.Script(self.faults, [])
+        self._script_runs: asyncio.Task[None] | None = None
         for host in pool.hosts:
             if host.server is not None:
                 host.server.control = self.answer
@@ -68,8 +73,13 @@ class Control:
     async def _run(self, method: str, path: str, body: bytes) -> object:
         match method, path:
             case "POST", "/_sim/fault":
-                await self.faults.begin(kinds.fault(body))
+                await self._begin(kinds.fault(body))
                 return {"ok": True}
+            case "POST", "/_sim/faults":
+                self.play(script.steps(body))
+                return {"ok": True}
+            case "GET", "/_sim/faults":
+                return {"ended": self._script.ended, "steps": self._script.outcomes}
             case "POST", "/_sim/churn":
                 self.churn(kinds.decoded(_CHURN, body))
                 return {"ok": True}
@@ -79,8 +89,29 @@ class Control:
                 raise _PathError(405, f"{path} takes POST")
             case _, "/_sim/stats":
                 raise _PathError(405, f"{path} takes GET")
+            case _, "/_sim/faults":
+                raise _PathError(405, f"{path} takes POST and GET")
             case _:
-                raise _PathError(404, "there are /_sim/fault, /_sim/churn and /_sim/stats")
+                known = "/_sim/fault, /_sim/faults, /_sim/churn and /_sim/stats"
+                raise _PathError(404, f"there are {known}")
+
+    async def _begin(self, fault: kinds.Fault) -> None:
+        """Let a fault begin; asking for none ends the script too."""
+        if isinstance(fault, kinds.Nothing):
+            self._end_script()
+        await self.faults.begin(fault)
+
+    def play(self, plan: Sequence[script.Step]) -> None:
+        """Let faults begin by a timetable, instead of the one that runs, if any."""
+        self._end_script()
+        self._script = script.Script(self.faults, plan)
+        runs = self._script.run()
+        self._script_runs = self._pool.group.create_task(runs, name="simulator-script")
+
+    def _end_script(self) -> None:
+        if self._script_runs is not None:
+            self._script_runs.cancel()
+            self._script_runs = None
 
     def churn(self, asked: ChurnAsked) -> None:
         """Replace the churn that runs, if any; what that had begun is brought to its end."""

@@ -43,6 +43,8 @@ async def test_statistics_are_complete(pool: SimulatedPool) -> None:
         ("POST", "/_sim/churn", {"rate": "1"}, 400, "Expected `float`, got `str`"),
         ("POST", "/_sim/churn", {"rate": 1, "speed": 2}, 400, "unknown field `speed`"),
         ("GET", "/_sim/fault", None, 405, "takes POST"),
+        ("POST", "/_sim/faults", {}, 400, "Expected `array`"),
+        ("DELETE", "/_sim/faults", None, 405, "takes POST and GET"),
         ("DELETE", "/_sim/churn", None, 405, "takes POST"),
         ("POST", "/_sim/stats", None, 405, "takes GET"),
         ("GET", "/_sim/", None, 404, "there are"),

@@ -4,6 +4,7 @@
     wire.py      those that get between at the seams of the HTTP servers
     upheaval.py  those that happen to the pool: restarts, other databases, another coordinator
     faults.py    one place that begins and ends them
+    script.py    many of them, by a timetable
 
 Faults that last end by themselves after `seconds`, or with `Nothing`. Faults of different kinds
 add up, one of the same kind replaces the one before. The control surface is never touched.

@@ -1,19 +1,15 @@
 """One place that begins and ends the faults of a pool."""
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from xoproxy.simulator.faults.kinds import (
     BlackHole,
     Delay,
     Drop,
-    ExpireSessions,
     Fail,
     Fault,
     HalfOpen,
-    Member,
     Nothing,
-    OlderDatabase,
-    Restart,
     Sifting,
 )
 from xoproxy.simulator.faults.upheaval import Upheavals
@@ -45,14 +41,12 @@ class Faults:
         match fault:
             case Drop() | BlackHole() | HalfOpen() | Delay() | Fail() | Sifting():
                 self._wire.begin(fault)
-            case Restart() | OlderDatabase() | Member() | ExpireSessions():
-                await self._upheavals.begin(fault)
-                self.struck[fault.name] += 1
             case Nothing():
                 self._wire.end()
                 await self._upheavals.end()
             case _:
-                assert_never(fault)
+                await self._upheavals.begin(fault)
+                self.struck[fault.name] += 1
 
     def close(self) -> None:
         """Close what was opened for faults, when the pool ends."""

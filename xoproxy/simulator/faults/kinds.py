@@ -131,6 +131,57 @@ class Member(_Kind, tag="member"):
     seconds: Seconds | None = None
 
 
+class Promote(_Kind, tag="promote"):
+    """Another host leads from now on, `host` or one by the seed: xapi restarts everywhere.
+
+    A host is named by reference, uuid, name, host name or address, here as in the others.
+    """
+
+    host: str | None = None
+    seed: int = 1
+
+
+class Failover(_Kind, tag="failover"):
+    """The coordinator dies, and another host leads, `host` or one by the seed.
+
+    Attributes:
+        takeover_s: until the other one leads.
+        seconds: until the dead host comes back, as a member; never without it.
+    """
+
+    host: str | None = None
+    takeover_s: Seconds = 1.0
+    seconds: Seconds | None = None
+    seed: int = 1
+
+
+class HostDown(_Kind, tag="host_down"):
+    """A host dies, and boots again after `seconds`; its VMs are halted then."""
+
+    host: str
+    seconds: Seconds | None = None
+
+
+class Certificate(_Kind, tag="certificate"):
+    """New connections meet another certificate, at `host` or at all."""
+
+    host: str | None = None
+
+
+class ClockSkew(_Kind, tag="clock_skew"):
+    """The pool's clocks are `seconds` ahead from now on (negative: behind)."""
+
+    seconds: Annotated[float, Meta(ge=-1e9, le=1e9)]
+
+
+class Storm(_Kind, tag="storm"):
+    """So many `changes` of all kinds of objects within `seconds`, at once if that is 0."""
+
+    changes: Count
+    seconds: Seconds = 0.0
+    seed: int = 1
+
+
 class ExpireSessions(_Kind, tag="expire_sessions"):
     """All sessions end at once."""
 
@@ -142,6 +193,21 @@ class Fail(_Kind, tag="fail"):
     params: list[str] = []
     method: str | None = None
     count: Count = 1
+
+
+Upheaval: TypeAlias = (
+    Restart
+    | OlderDatabase
+    | Member
+    | Promote
+    | Failover
+    | HostDown
+    | Certificate
+    | ClockSkew
+    | Storm
+    | ExpireSessions
+)
+"""What happens to the pool itself."""
 
 
 class Nothing(_Kind, tag="none"):
@@ -160,11 +226,8 @@ Fault: TypeAlias = (
     | InvalidJson
     | Pages
     | TooManyPendingTasks
-    | Restart
-    | OlderDatabase
-    | Member
-    | ExpireSessions
     | Fail
+    | Upheaval
     | Nothing
 )
 KINDS = tuple(sorted(str(kind.__struct_config__.tag) for kind in Fault.__args__))

@@ -35,16 +35,18 @@ class Machines:
         for vm in self._db.get("host", host, "resident_VMs"):
             if not self._db.get("VM", vm, "is_control_domain"):
                 self._power.reset(vm)
-        self._w.set("host", host, current_operations={})
+        self._w.set("host", host, enabled=False, current_operations={})
         for cls, name in (("PBD", "PBDs"), ("PIF", "PIFs")):
             for device in self._db.get("host", host, name):
-                yield self._attach(cls, device, attached=False)
+                self._attach(cls, device, attached=False)
+                yield
         self.set_live(host, live=True)
         yield from self._renew_control_domain(host)
         for cls, name in (("PIF", "PIFs"), ("PBD", "PBDs")):
             for device in self._db.get("host", host, name):
                 yield Takes(PLUG_S if cls == "PBD" else 0)
-                yield self._attach(cls, device, attached=True)
+                self._attach(cls, device, attached=True)
+                yield
         yield self._w.set("host", host, enabled=enabled)
         yield allow(self._db, "host", host)
 
