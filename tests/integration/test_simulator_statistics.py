@@ -83,9 +83,9 @@ class Asker:
 
 
 @pytest.fixture
-async def asker() -> AsyncIterator[Asker]:
+async def asker(monkeypatch) -> AsyncIterator[Asker]:
     async with SimulatedPool(generate(2, 12, seed=2), speed=100) as pool:
-        pool.world.statistics.clock = lambda: NOW
+        monkeypatch.setattr(pool.database, "time", lambda: NOW)
         yield Asker(pool, await pool.sessions.login("root", "x", "test"))
 
 
@@ -201,11 +201,11 @@ async def test_vms_and_srs_are_chosen_by_uuid(asker):
     assert elsewhere.status == 500  # there is nothing to tell
 
 
-async def test_polling_yields_every_step_once_and_always_the_same(asker):
+async def test_polling_yields_every_step_once_and_always_the_same(asker, monkeypatch):
     seen: dict[int, list[str]] = {}
     start = LAST - 60
     for moment in range(LAST - 50, LAST + 60, 7):
-        asker.pool.world.statistics.clock = lambda now=moment: now
+        monkeypatch.setattr(asker.db, "time", lambda now=moment: now)
         answer = await asker.updates(start=start, interval=5)
         for t, values in answer.rows.items():
             assert seen.setdefault(t, values) == values

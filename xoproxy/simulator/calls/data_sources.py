@@ -66,7 +66,7 @@ def query(call: Call, cls: str, ref: str, name: str) -> float:
     statistics = call.world.statistics
     with _unknown_reported():
         measured = statistics.archived(statistics.measure(call.db, cls, ref))
-        return latest(measured, source_of(measured, name), statistics.clock())
+        return latest(measured, source_of(measured, name), call.db.time())
 
 
 @contextlib.contextmanager

@@ -1,8 +1,6 @@
 """Which data sources are archived: the standard ones, until somebody asks otherwise."""
 
 import dataclasses
-import time
-from collections.abc import Callable
 
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.statistics import sources
@@ -18,12 +16,10 @@ class Statistics:
 
     Args:
         seed: of all series.
-        clock: Unix time.
     """
 
-    def __init__(self, seed: int = 0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self.clock = clock
         self._chosen: dict[tuple[str, str], bool] = {}
 
     def measure(self, db: Database, cls: str, ref: str, *, ran: bool = False) -> Measured:

@@ -91,7 +91,7 @@ class StatisticsHandlers:
             objects = [self.statistics.archived(m) for m in self._asked(host, query)]
             interval = _interval(query.get("interval", ""))
             how = known.get(query.get("cf", ""))
-            made = export(objects, start, interval, how, self.statistics.clock())
+            made = export(objects, start, interval, how, self.db.time())
         except (ValueError, NoArchiveError):
             raise PageError(500) from None
         return export_parts(made, self._form(head))
@@ -154,7 +154,7 @@ class StatisticsHandlers:
 
     def _dump(self, measured: Measured, head: Head) -> Iterable[str]:
         kept = self.statistics.archived(measured)
-        return dump_parts(kept, self._form(head), self.statistics.clock())
+        return dump_parts(kept, self._form(head), self.db.time())
 
 
 def _interval(text: str) -> int:
