@@ -84,10 +84,7 @@ def _hardware(draft: Draft, count: int, needed: int, addresses: Sequence[str]) -
 def _organise(draft: Draft, vms: list[str]) -> None:
     """Put some VMs into appliances and placement groups."""
     for label in names.APPLIANCES:
-        operations = ["start", "clean_shutdown", "hard_shutdown", "shutdown"]
-        appliance = draft.add(
-            "VM_appliance", {"name_label": label, "allowed_operations": operations}
-        )
+        appliance = draft.add("VM_appliance", {"name_label": label})
         for order, vm in enumerate(draft.random.sample(vms, min(3, len(vms) // 8))):
             draft.estate["VM"][vm] |= {"appliance": appliance, "order": order, "start_delay": 30}
     for label in names.GROUPS:
@@ -114,7 +111,6 @@ def _pool(draft: Draft, hardware: Hardware, name: str) -> None:
         },
         "restrictions": {f"restrict_{name}": "false" for name in _RESTRICTIONS},
         "ha_cluster_stack": "xhad",
-        "allowed_operations": ["cluster_create", "designate_new_master", "ha_enable", "eject"],
         "tls_verification_enabled": True,
         "tags": ["simulator"],
     }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xoproxy.simulator import allowed, sexpr
+from xoproxy.simulator import sexpr
 from xoproxy.simulator.estate import names, templates
 from xoproxy.simulator.estate.draft import GIB, NULL, Draft, Hardware, Host, Record
 from xoproxy.simulator.estate.hosts import add_console
@@ -71,7 +71,8 @@ def add_vm(draft: Draft, hardware: Hardware, plan: Plan) -> str:
         record["guest_metrics"] = draft.add("VM_guest_metrics", _guest_metrics(draft, plan))
     if plan.alive:
         _bring_up(draft, record, plan, host)
-        add_console(draft, vm, host.address)
+        for protocol in ("rfb", "vt100"):
+            add_console(draft, vm, host.address, protocol)
     draft.add("VM", record, vm)
     disks = _disks(draft, hardware, plan, vm, host)
     if plan.power_state == "Suspended":
@@ -105,7 +106,6 @@ def _record(draft: Draft, plan: Plan) -> Record:
         "name_label": plan.label,
         "name_description": plan.description,
         "power_state": plan.power_state,
-        "allowed_operations": allowed.vm_operations(plan.power_state, tools=plan.tools),
         "is_a_template": False,
         "VCPUs_max": plan.cores,
         "VCPUs_at_startup": plan.cores,
@@ -322,7 +322,6 @@ def _snapshot(draft: Draft, vm: str, record: Record, disks: list[str]) -> None:
         "suspend_VDI": NULL,
         "guest_metrics": NULL,
         "metrics": draft.add("VM_metrics", {"current_domain_type": "unspecified", "hvm": True}),
-        "allowed_operations": list(allowed.VM_SNAPSHOT),
         "tags": [],
     }
     ref = draft.add("VM", snapshot)

@@ -1,6 +1,5 @@
 """Hosts of a generated estate, with their CPUs, control domains, certificates and devices."""
 
-from xoproxy.simulator import allowed
 from xoproxy.simulator.estate import names
 from xoproxy.simulator.estate.draft import GIB, Draft, Host, Record
 
@@ -63,7 +62,6 @@ def _host_record(draft: Draft, host: Host, metrics: str, dom0: str, cpu: tuple[s
         "name_description": "Default install",
         "hostname": host.name,
         "address": host.address,
-        "allowed_operations": list(allowed.HOST),
         "API_version_major": 2,
         "API_version_minor": 21,
         "API_version_vendor": "XenSource",
@@ -209,7 +207,6 @@ def _control_domain(draft: Draft, host: Host, dom0: str) -> None:
         "is_control_domain": True,
         "is_a_template": False,
         "power_state": "Running",
-        "allowed_operations": list(allowed.CONTROL_DOMAIN),
         "resident_on": host.ref,
         "affinity": host.ref,
         "domid": 0,
@@ -233,7 +230,7 @@ def _control_domain(draft: Draft, host: Host, dom0: str) -> None:
         add_console(draft, dom0, host.address, protocol)
 
 
-def add_console(draft: Draft, vm: str, address: str, protocol: str = "rfb") -> str:
+def add_console(draft: Draft, vm: str, address: str, protocol: str) -> str:
     """Add a console of a running VM; its location names the host where the VM runs."""
     uuid = draft.uuid()
     location = f"https://{address}/console?uuid={uuid}"

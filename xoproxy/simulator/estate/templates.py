@@ -1,6 +1,5 @@
 """Default templates of a generated estate, and what a VM inherits from the one it was made from."""
 
-from xoproxy.simulator import allowed
 from xoproxy.simulator.estate import names
 from xoproxy.simulator.estate.draft import GIB, Draft, Record
 
@@ -121,7 +120,6 @@ def _template(draft: Draft, label: str, system: names.System) -> None:
             "install-methods": "cdrom" if system.windows else "cdrom,nfs,http,ftp",
             "linux_template": str(not system.windows).lower(),
         },
-        "allowed_operations": list(allowed.TEMPLATE),
         "reference_label": label.lower().replace(" ", "-"),
     }
     draft.add("VM", record)
