@@ -42,7 +42,10 @@ class CloseCode(IntEnum):
 
 
 class ErrorCode(StrEnum):
-    """Codes of the `error` message; `retry` says whether the same request may succeed later."""
+    """Codes of the `error` message; `retry` says whether the same request may succeed later.
+
+    CERTIFICATE is of the HTTP API alone.
+    """
 
     BAD_MESSAGE = "BAD_MESSAGE"
     BAD_QUERY = "BAD_QUERY"
@@ -52,6 +55,7 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     CONFLICT = "CONFLICT"
+    CERTIFICATE = "CERTIFICATE"
     BUSY = "BUSY"
     LIMIT = "LIMIT"
     TOO_LARGE = "TOO_LARGE"

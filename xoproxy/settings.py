@@ -157,6 +157,12 @@ class PoolLinkSettings(_Group):
     backoff_max_s: Seconds = 30.0
     """Seconds between retries at most: a pool that is down all night costs little, and is seen soon
     when it comes back."""
+    ca_file: UserPath | None = None
+    """File with certificates (PEM) of authorities beside the system's, for hosts whose certificates
+    they sign. A host's own certificate is accepted by its fingerprint when its pool is added."""
+    audit_s: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds in which every class of a pool is listed once, only to compare it with what we hold;
+    0 for never."""
     calls: Annotated[int, Field(ge=1, le=64)] = 8
     """Concurrent calls per pool besides the long poll. XAPI serves requests from a bounded set of
     threads that its own tools need too."""

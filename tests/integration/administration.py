@@ -11,7 +11,16 @@ from aiohttp import web
 
 from xoproxy.auth import Accounts, Passwords, Tokens
 from xoproxy.model import PoolId
-from xoproxy.rest import PoolInfo, api_application, health_routes
+from xoproxy.rest import (
+    CheckReport,
+    CheckStep,
+    HostCertificate,
+    PoolChange,
+    PoolInfo,
+    PoolLookAt,
+    api_application,
+    health_routes,
+)
 from xoproxy.storage import PoolConfig, Storage, open_storage
 from xoproxy.telemetry import Metrics, Sample
 
@@ -27,14 +36,43 @@ class Registry:
     async def list(self):
         return [_info(pool) for pool in await self._pools.list()]
 
-    async def add(self, name: str, url: str, username: str, password: str) -> PoolInfo:
-        return _info(await self._pools.add(name, url, username, password))
+    async def add(
+        self, name: str, url: str, username: str, password: str, fingerprint: str | None = None
+    ) -> PoolInfo:
+        pins = {url: fingerprint} if fingerprint else {}
+        return _info(await self._pools.add(name, url, username, password, pins=pins))
 
-    async def rename(self, pool_id: PoolId, name: str) -> PoolInfo:
-        return _info(await self._pools.change(pool_id, name=name))
+    async def change(self, pool_id: PoolId, change: PoolChange) -> PoolInfo:
+        pool = await self._pools.change(
+            pool_id,
+            name=change.name,
+            url=change.url,
+            username=change.username,
+            password=change.password.get_secret_value() if change.password else None,
+            enabled=change.enabled,
+        )
+        return _info(pool)
 
-    async def set_enabled(self, pool_id: PoolId, *, enabled: bool) -> PoolInfo:
-        return _info(await self._pools.change(pool_id, enabled=enabled))
+    async def check_new(self, new: PoolLookAt) -> CheckReport:
+        step = CheckStep(name="port", outcome="failed", message=new.url, advice="Switch it on.")
+        return CheckReport(good=False, steps=[step], certificate=None, pool_name="", pool_uuid="")
+
+    async def check(self, pool_id: PoolId) -> CheckReport:
+        await self._found(pool_id)
+        return CheckReport(good=True, steps=[], certificate=None, pool_name="x", pool_uuid="u")
+
+    async def reconnect(self, pool_id: PoolId) -> PoolInfo:
+        return await self._found(pool_id)
+
+    async def certificates(self, pool_id: PoolId):
+        pool = await self._found(pool_id)
+        return [HostCertificate(host=pool.name, accepted=None, shown=None)]
+
+    async def accept(self, pool_id: PoolId, fingerprint: str) -> PoolInfo:
+        return _info(await self._pools.change(pool_id, pins={"host": fingerprint}))
+
+    async def _found(self, pool_id: PoolId) -> PoolInfo:
+        return _info(await self._pools.change(pool_id))
 
     async def remove(self, pool_id: PoolId) -> None:
         await self._pools.remove(pool_id)

@@ -177,7 +177,50 @@ async def test_unknown_pools_are_not_found(http):
 async def test_a_change_of_nothing_is_refused(http):
     pool = await added(http)
     request = http.patch(f"/api/v1/pools/{pool['id']}", json={})
-    assert await problem(request, 400) == ("BAD_MESSAGE", "give name, enabled, or both")
+    text = "give at least one of name, url, username, password, enabled"
+    assert await problem(request, 400) == ("BAD_MESSAGE", text)
+
+
+async def test_address_and_credentials_can_be_changed_and_the_password_stays_secret(http, server):
+    pool = await added(http)
+    change = {"url": "https://XCP2.example/", "username": "other", "password": "hunter2-new"}
+    async with http.patch(f"/api/v1/pools/{pool['id']}", json=change) as response:
+        changed = await response.json()
+    assert (changed["url"], changed["username"]) == ("https://xcp2.example", "other")
+    assert "hunter2" not in json.dumps(changed)
+    (stored,) = await server.storage.pools.list()
+    assert (stored.password, stored.name) == ("hunter2-new", "Paris")
+
+
+async def test_pools_are_checked_told_to_reconnect_and_their_certificates_listed(http):
+    look = {name: POOL[name] for name in ("url", "username", "password")}
+    async with http.post("/api/v1/pools/check", json=look) as response:
+        report = await response.json()
+    assert (report["good"], report["steps"][0]["outcome"]) == (False, "failed")
+
+    pool = await added(http)
+    path = f"/api/v1/pools/{pool['id']}"
+    async with http.post(f"{path}/check") as response:
+        assert (await response.json())["good"]
+    async with http.post(f"{path}/reconnect") as response:
+        assert await response.json() == pool
+    async with http.get(f"{path}/certificates") as response:
+        assert await response.json() == [{"host": "Paris", "accepted": None, "shown": None}]
+    for method, target in (("POST", "check"), ("POST", "reconnect"), ("GET", "certificates")):
+        await problem(http.request(method, f"/api/v1/pools/nowhere/{target}"), 404)
+
+
+async def test_a_certificate_is_accepted_by_its_fingerprint_only(http, server):
+    pool = await added(http)
+    path = f"/api/v1/pools/{pool['id']}/accept"
+    for wrong in ("", "12:34", "x" * 64, "A" * 63, 7):
+        code, text = await problem(http.post(path, json={"fingerprint": wrong}), 400)
+        assert (code, text.partition(":")[0]) == ("BAD_MESSAGE", "fingerprint")
+    fingerprint = ":".join(["AB"] * 32)
+    async with http.post(path, json={"fingerprint": fingerprint}) as response:
+        assert response.status == 200
+    (stored,) = await server.storage.pools.list()
+    assert stored.pins == {"host": "ab" * 32}
 
 
 # Tokens
@@ -389,6 +432,11 @@ async def test_the_description_is_public_and_complete(stranger):
         ("GET", "/pools/{id}"),
         ("PATCH", "/pools/{id}"),
         ("DELETE", "/pools/{id}"),
+        ("POST", "/pools/check"),
+        ("POST", "/pools/{id}/check"),
+        ("POST", "/pools/{id}/reconnect"),
+        ("GET", "/pools/{id}/certificates"),
+        ("POST", "/pools/{id}/accept"),
         ("GET", "/tokens"),
         ("POST", "/tokens"),
         ("DELETE", "/tokens/{id}"),

@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": "Run a proxy on simulated pools: no hypervisor, no set-up, nothing kept.",
     "serve": "Run the proxy in the foreground until SIGINT or SIGTERM.",
     "watch": "Show what happens in the pools: a live table, or with --json one message a line.",
-    "pool": "Pools: add, list, show, rename, enable, disable, remove.",
+    "pool": "Pools: add, check, list, show, enable, disable, accept, remove.",
     "token": "API tokens for programs: add, list, revoke.",
     "simulate": "Run a simulated XAPI pool.",
 }

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from xoproxy.cli.exits import Exit, fail
-from xoproxy.cli.output import print_json, print_members, print_rows
+from xoproxy.cli.output import cell, print_json, print_members, print_rows
 from xoproxy.cli.remote import AsPasswordFile, AsUser, Json, Remote, Url, remote
 from xoproxy.settings import read_secret
 
 PASSWORD_VARIABLE = "XOPROXY_POOL_PASSWORD"  # noqa: S105 - a name
 
 app = typer.Typer(
-    no_args_is_help=True, help="Pools: add, list, show, rename, enable, disable, remove."
+    no_args_is_help=True,
+    help="Pools: add, check, list, show, enable, disable, accept, remove.",
 )
 
 _COLUMNS = {
@@ -39,6 +40,15 @@ _MEMBERS = {
     "objects": "Objects",
     "created_at": "Added",
 }
+Fingerprint = Annotated[
+    str | None,
+    typer.Option(
+        "--accept-fingerprint",
+        metavar="SHA256",
+        help="Trust the host's certificate if it has this fingerprint.",
+        show_default=False,
+    ),
+]
 PoolArgument = Annotated[
     str, typer.Argument(metavar="POOL", help="Name or id.", show_default=False)
 ]
@@ -66,20 +76,118 @@ def add(
             show_default=False,
         ),
     ] = None,
+    fingerprint: Fingerprint = None,
     url: Url = None,
     as_user: AsUser = None,
     as_password_file: AsPasswordFile = None,
     as_json: Json = False,
 ) -> None:
-    """Add a pool; the proxy connects to it at once and keeps its password encrypted."""
+    """Add a pool; the proxy connects to it at once and keeps its password encrypted.
+
+    XAPI hosts sign their own certificates: compare the fingerprint that is shown with the host's
+    console (xe host-get-server-certificate), then accept it once.
+    """
     proxy = remote(url, as_user, as_password_file)
     password = _pool_password(username, password_file)
     body = {"name": name, "url": address, "username": username, "password": password}
-    pool = proxy.post("pools", body=body)
+    if fingerprint:
+        body["fingerprint"] = fingerprint
+    pool = proxy.post("pools", body=body, expected="" if fingerprint else "CERTIFICATE")
+    if "error" in pool and "id" not in pool:
+        body["fingerprint"] = _accepted(pool["error"])
+        pool = proxy.post("pools", body=body)
     if as_json:
         print_json(pool)
     else:
         print(f"Added {pool['name']} ({pool['id']}). See its state: xoproxy pool list")
+
+
+@app.command()
+def check(
+    pool: Annotated[
+        str,
+        typer.Argument(
+            metavar="POOL|URL",
+            help="Name or id of a pool, or the address of one to be added.",
+            show_default=False,
+        ),
+    ],
+    username: Annotated[
+        str, typer.Option("--user", metavar="USER", help="User on the pool; with a URL.")
+    ] = "root",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"File with that user's password; else {PASSWORD_VARIABLE}, else a prompt.",
+            show_default=False,
+        ),
+    ] = None,
+    fingerprint: Fingerprint = None,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Look at a pool step by step, and say what to do about what fails."""
+    proxy = remote(url, as_user, as_password_file)
+    if "://" in pool:
+        body = {"url": pool, "username": username}
+        body["password"] = _pool_password(username, password_file)
+        if fingerprint:
+            body["fingerprint"] = fingerprint
+        report = proxy.post("pools", "check", body=body)
+    else:
+        report = proxy.post("pools", _find(proxy, pool)["id"], "check")
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+    if not report["good"]:
+        raise typer.Exit(Exit.FAILURE)
+
+
+@app.command()
+def reconnect(
+    pool: PoolArgument,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Try to reach a pool now instead of at the next attempt."""
+    proxy = remote(url, as_user, as_password_file)
+    found = proxy.post("pools", _find(proxy, pool)["id"], "reconnect")
+    if as_json:
+        print_json(found)
+    else:
+        print(f"Trying {found['name']} ({found['id']}). See its state: xoproxy pool list")
+
+
+@app.command()
+def accept(
+    pool: PoolArgument,
+    fingerprint: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SHA256", help="What you compared; else you are asked.", show_default=False
+        ),
+    ] = None,
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Accept the certificate that a pool's hosts show now, after it was renewed."""
+    proxy = remote(url, as_user, as_password_file)
+    found = _find(proxy, pool)
+    if fingerprint is None:
+        fingerprint = _asked(proxy.get("pools", found["id"], "certificates"))
+    changed = proxy.post("pools", found["id"], "accept", body={"fingerprint": fingerprint})
+    if as_json:
+        print_json(changed)
+    else:
+        print(f"Accepted for {changed['name']} ({changed['id']}).")
 
 
 @app.command("list")
@@ -179,6 +287,47 @@ def _switch(proxy: Remote, pool: str, *, enabled: bool, as_json: bool) -> None:
         print_json(changed)
     else:
         print(f"{'Enabled' if enabled else 'Disabled'} {changed['name']} ({changed['id']}).")
+
+
+_MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    for step in report["steps"]:
+        print(f"{_MARKS[step['outcome']]:<8} {step['name']:<12} {cell(step['message'])}")
+        if step["advice"]:
+            print(f"{'':<21} {cell(step['advice'])}")
+
+
+def _accepted(problem: dict[str, Any]) -> str:
+    """Ask whether a certificate is the right one; without a terminal, say how to accept it."""
+    shown = problem["data"]["certificate"]
+    if not sys.stdin.isatty():
+        fail(f"{problem['message']} by --accept-fingerprint")
+    print("No authority vouches for the certificate of the host.", file=sys.stderr)
+    for name in ("subject", "issuer", "not_after", "fingerprint"):
+        print(f"  {name + ':':<13} {cell(shown[name])}", file=sys.stderr)
+    if not typer.confirm("Is this the host's own certificate? Accept it", err=True):
+        fail("not accepted; nothing was added")
+    return str(shown["fingerprint"])
+
+
+def _asked(hosts: list[dict[str, Any]]) -> str:
+    """Show what the hosts show now that was not accepted, and let one be chosen."""
+    new = {
+        host["shown"]["fingerprint"]: host
+        for host in hosts
+        if host["shown"] and host["shown"]["fingerprint"] != host["accepted"]
+    }
+    if not new:
+        fail("every host that answers shows its accepted certificate; there is nothing to accept")
+    for fingerprint, host in new.items():
+        print(f"  {host['host']}  SHA-256 {fingerprint}", file=sys.stderr)
+    if len(new) > 1 or not sys.stdin.isatty():
+        fail("compare them with the hosts' consoles, then: xoproxy pool accept POOL SHA256")
+    if not typer.confirm("Is this the host's own certificate? Accept it", err=True):
+        fail("not accepted; nothing has changed")
+    return str(next(iter(new)))
 
 
 def _find(proxy: Remote, wanted: str) -> dict[str, Any]:

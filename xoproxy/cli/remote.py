@@ -74,8 +74,9 @@ class Remote:
     def get(self, *path: str) -> Any:  # noqa: ANN401 - JSON
         return self._request("GET", path)
 
-    def post(self, *path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401
-        return self._request("POST", path, body)
+    def post(self, *path: str, body: Mapping[str, object] | None = None, expected: str = "") -> Any:  # noqa: ANN401
+        """Post; a problem with the code `expected` is returned as {"error": ..}."""
+        return self._request("POST", path, body, expected)
 
     def patch(self, *path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401
         return self._request("PATCH", path, body)
@@ -84,7 +85,11 @@ class Remote:
         self._request("DELETE", path)
 
     def _request(
-        self, method: str, path: tuple[str, ...], body: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Mapping[str, object] | None = None,
+        expected: str = "",
     ) -> Any:  # noqa: ANN401
         segments = "/".join(quote(segment, safe="") for segment in path)
         target = f"{self._url.path.rstrip('/')}/api/v1/{segments}"
@@ -110,13 +115,13 @@ class Remote:
             fail(f"what answers at {self._shown} does not speak HTTP", Exit.UNREACHABLE)
         finally:
             connection.close()
-        return self._result(response, content)
+        return self._result(response, content, expected)
 
     def _connection(self) -> HTTPConnection:
         kind = HTTPSConnection if self._url.scheme in _SECURE else HTTPConnection
         return kind(self._url.hostname or "", self._url.port, timeout=_TIMEOUT_S)
 
-    def _result(self, response: HTTPResponse, content: bytes) -> Any:  # noqa: ANN401
+    def _result(self, response: HTTPResponse, content: bytes, expected: str) -> Any:  # noqa: ANN401
         if response.status == HTTPStatus.NO_CONTENT:
             return None
         try:
@@ -131,6 +136,8 @@ class Remote:
         if response.status < HTTPStatus.BAD_REQUEST:
             return result
         error = result.get("error") if isinstance(result, dict) else None
+        if expected and isinstance(error, dict) and error.get("code") == expected:
+            return result
         message = error.get("message") if isinstance(error, dict) else f"HTTP {response.status}"
         refused = response.status in _REFUSED
         return fail(str(message), Exit.UNAUTHORISED if refused else Exit.FAILURE)

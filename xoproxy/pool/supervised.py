@@ -9,20 +9,23 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NoReturn, Protocol
 
 import msgspec
 import structlog
 
 from xoproxy.cache.store import Store
 from xoproxy.errors import PoolAuthFailed, PoolError, XapiFailure
-from xoproxy.model import Batch, Ref, XapiClass
+from xoproxy.model import Batch, PoolId, Ref, XapiClass
 from xoproxy.pool import noise
 from xoproxy.pool.calls import Calls
 from xoproxy.pool.client import SESSION_LOST, LinkSettings, PoolConfig, XapiClient
-from xoproxy.pool.jsonrpc import JsonRpcClient
+from xoproxy.pool.jsonrpc import JsonRpcClient, trust_of
 from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, Phase, failed
+from xoproxy.pool.replies import json_value
+from xoproxy.pool.trust import Certificate, Trust
 from xoproxy.pool.watch import Watch, WatchCounts
 
 log = structlog.get_logger(__name__)
@@ -31,6 +34,21 @@ _HOST = XapiClass("host")
 _POOL = XapiClass("pool")
 _GOOD_SESSION_S = 10.0
 """A session that dies later than this after its login is replaced without a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a link found out that should outlast the process.
+
+    Args:
+        pool: which.
+        uuid: of XAPI's pool; None: nothing new.
+        pins: host -> SHA-256 of its certificate, as the pool itself tells it.
+    """
+
+    pool: PoolId
+    uuid: str | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -90,7 +108,8 @@ class SupervisedPool:
         store: kept true by the watch.
         sink: is told everything.
         settings: time-outs and bounds.
-        new_client: makes the client of a configuration.
+        new_client: makes the client of a configuration and its trust.
+        learnt: is told what should outlast the process.
         held_back: operations whose coming and going is not worth a change (noise.py).
     """
 
@@ -100,7 +119,8 @@ class SupervisedPool:
         store: Store,
         sink: Sink,
         settings: LinkSettings,
-        new_client: Callable[[PoolConfig], JsonRpcClient],
+        new_client: Callable[[PoolConfig, Trust], JsonRpcClient],
+        learnt: Callable[[Learnt], None],
         held_back: noise.Noise = noise.DEFAULT,
     ) -> None:
         self.config = config
@@ -112,6 +132,7 @@ class SupervisedPool:
         self.task: asyncio.Task[None] | None = None
         self._settings = settings
         self._new_client = new_client
+        self._learnt = learnt
         self._held_back = held_back
         self._sink = sink
         self._link = Link(Phase.PROBING, time.time(), holds_data=store.loaded)
@@ -120,6 +141,8 @@ class SupervisedPool:
         self._told: LinkStatus | None = None
         self._now = asyncio.Event()
         """Set by the operator who does not want to wait for the next attempt."""
+        self._look = asyncio.Event()
+        """Set when there may be something to learn of the pool."""
 
     @property
     def live(self) -> bool:
@@ -169,10 +192,13 @@ class SupervisedPool:
 
     def loaded(self, store: Store) -> None:
         self._last_event_at_s = time.time()
+        self._look.set()
         self._sink.loaded(store)
 
     def committed(self, store: Store, batch: Batch) -> None:  # noqa: ARG002 - part of the port
         self._last_event_at_s = time.time()
+        if any(change.cls == _HOST and change.before is None for change in batch.changes):
+            self._look.set()
         if self.calls is not None:
             self.calls.committed(batch)
         self._sink.committed(batch)
@@ -180,19 +206,23 @@ class SupervisedPool:
     def caught_up(self) -> None:
         if not self.live:
             self.happened(LinkEvent.CAUGHT_UP)
+            self._look.set()
 
     # --- the task ---
 
     async def run(self) -> None:
         """Keep the pool connected until cancelled; then log out."""
-        async with self._new_client(self.config) as client:
+        trust = trust_of(self.config)
+        async with self._new_client(self.config, trust) as client:
             watch = Watch(
                 client, self.store, self, self._settings, self._held_back, self.config.uuid
             )
             self.counts = watch.counts
             self.calls = Calls(client, self.store, self._settings, lambda: self.live)
             try:
-                await self._keep_running(client, watch)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._keep_running(client, watch), name="link")
+                    group.create_task(self._learn(client, trust), name="learning")
             finally:
                 self.calls.close()
                 self.calls = None
@@ -223,11 +253,48 @@ class SupervisedPool:
 
     async def _reach(self, client: XapiClient, watch: Watch) -> None:
         """Find the coordinator among all hosts that the pool is known to have."""
-        hosts = (_read_host(entry.raw).address for entry in self.store.entries(_HOST))
-        same = await client.locate([address for address in hosts if address])
+        same = await client.locate(self.addresses())
         if not same:
             watch.moved()
         self.happened(LinkEvent.SAME if watch.logged_in else LinkEvent.FOUND)
+
+    async def _learn(self, client: XapiClient, trust: Trust) -> NoReturn:
+        """Find out which pool this is, and what its hosts must show; XAPI tells both."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            uuid = self.status().uuid
+            if uuid and not self.config.uuid:
+                self.config = replace(self.config, uuid=uuid)
+                self._learnt(Learnt(self.config.id, uuid))
+            pins = await self._unknown_pins(client, trust)
+            if pins:
+                trust.learn(pins)
+                self.config = replace(self.config, pins=trust.pins)
+                self._learnt(Learnt(self.config.id, pins=pins))
+
+    async def _unknown_pins(self, client: XapiClient, trust: Trust) -> dict[str, str]:
+        """Ask for the certificates of hosts that have no pin, where this pool has pins at all."""
+        found: dict[str, str] = {}
+        if not trust.pins:
+            return found
+        for ref, address in self._addresses().items():
+            if address in trust.pins:
+                continue
+            try:
+                pem = json_value(await client.call("host.get_server_certificate", [ref]))
+                found[address] = Certificate.from_pem(str(pem)).fingerprint
+            except (PoolError, ValueError) as error:
+                log.debug("pool_certificate", pool=self.config.id, cause=_causes(error))
+        return found
+
+    def addresses(self) -> list[str]:
+        """Name the hosts of the pool as far as they are known."""
+        return list(self._addresses().values())
+
+    def _addresses(self) -> dict[Ref, str]:
+        hosts = {entry.ref: _read_host(entry.raw).address for entry in self.store.entries(_HOST)}
+        return {ref: address for ref, address in hosts.items() if address}
 
     def _session_wore_out(self, cause: Exception) -> bool:
         """Tell whether the session is gone, after a life long enough to simply log in again."""

@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
+from yarl import URL
 
 from xoproxy.cache.store import Store
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.pool import noise
 from xoproxy.pool.carrier import DetectingCarrier, HttpCarrier
+from xoproxy.pool.check import Report, check
 from xoproxy.pool.client import LinkSettings, PoolConfig
+from xoproxy.pool.coordinator import with_address
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, trust_of
 from xoproxy.pool.link import LinkEvent, LinkStatus
-from xoproxy.pool.supervised import Sink, SupervisedPool
+from xoproxy.pool.supervised import Learnt, Sink, SupervisedPool
+from xoproxy.pool.trust import Trust
 from xoproxy.pool.watch import WatchCounts
 from xoproxy.pool.xmlrpc import XmlRpcCarrier
 
@@ -48,6 +52,8 @@ class Supervisor:
         self._new_store = new_store
         self._originator = originator or f"xoproxy@{socket.gethostname()}"
         self._pools: dict[PoolId, SupervisedPool] = {}
+        self._news: list[Learnt] = []
+        self._told = asyncio.Event()
         self._refresher = group.create_task(self._refresh(), name="pool links")
 
     def add(self, config: PoolConfig) -> None:
@@ -65,6 +71,7 @@ class Supervisor:
             self._sink,
             self._settings,
             self._new_client,
+            self._learn,
             self._held_back,
         )
         self._pools[config.id] = pool
@@ -78,6 +85,10 @@ class Supervisor:
         """
         _check(config)
         pool = self._pools[config.id]
+        if replace(pool.config, name=config.name) == config:
+            pool.config = config
+            pool.tell()
+            return
         await _stop(pool)
         pool.config = config
         self._start(pool)
@@ -92,6 +103,26 @@ class Supervisor:
     def reconnect(self, pool: PoolId) -> None:
         """Try to reach a pool now, if its link waits for the next attempt."""
         self._pools[pool].reconnect()
+
+    async def check(self, config: PoolConfig) -> Report:
+        """Look at a pool, ours or not, step by step."""
+        return await check(config, self._settings, lambda c: self._new_client(c, trust_of(c)))
+
+    async def learnt(self) -> Learnt:
+        """Wait for what a link finds out that should outlast the process."""
+        while not self._news:
+            self._told.clear()
+            await self._told.wait()
+        return self._news.pop(0)
+
+    def _learn(self, learnt: Learnt) -> None:
+        # a few for each pool in its life; whoever keeps them is not far behind
+        self._news.append(learnt)
+        self._told.set()
+
+    def hosts(self, pool: PoolId, home: URL) -> list[URL]:
+        """Name the hosts of a pool as far as they are known, by URLs like its configured one."""
+        return [with_address(home, address) for address in self._pools[pool].addresses()]
 
     async def remove(self, pool: PoolId) -> None:
         """Disconnect and forget a pool; its store is the caller's to dispose of."""
@@ -150,8 +181,8 @@ class Supervisor:
             pool.happened(LinkEvent.DISABLED)
         pool.tell()
 
-    def _new_client(self, config: PoolConfig) -> JsonRpcClient:
-        settings, trust = self._settings, trust_of(config)
+    def _new_client(self, config: PoolConfig, trust: Trust) -> JsonRpcClient:
+        settings = self._settings
         carrier = DetectingCarrier(HttpCarrier(settings, trust), XmlRpcCarrier(settings, trust))
         return JsonRpcClient(config, settings, self._originator, carrier)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from yarl import URL
 
 from xoproxy.errors import ConfigError, PoolUnreachable
@@ -51,8 +52,13 @@ class Certificate:
             not_after=found.not_valid_after_utc.astimezone(UTC),
         )
 
+    @classmethod
+    def from_pem(cls, pem: str) -> "Certificate":
+        """Read the first one of a PEM text; ValueError if there is none."""
+        found = x509.load_pem_x509_certificate(pem.encode())
+        return cls.read(found.public_bytes(Encoding.DER))
 
-@dataclass(frozen=True, slots=True)
+
 class Trust:
     """What one pool's hosts must show.
 
@@ -61,8 +67,13 @@ class Trust:
         ca_path: a bundle of authorities (PEM) beside the system's.
     """
 
-    pins: Mapping[str, str]
-    ca_path: Path | None = None
+    def __init__(self, pins: Mapping[str, str], ca_path: Path | None = None) -> None:
+        self.pins = dict(pins)
+        self.ca_path = ca_path
+
+    def learn(self, pins: Mapping[str, str]) -> None:
+        """Pin hosts for which nothing was pinned; no pin is ever replaced."""
+        self.pins = {**pins, **self.pins}
 
     def check(self) -> None:
         """Raise ConfigError when a pin is none or the bundle cannot be read."""

@@ -1,7 +1,8 @@
 """The HTTP API under /api/v1, and what operators' tools ask: health, readiness, metrics.
 
 operations.py   what an operation is: one description serves routing, checks and documentation
-pools.py, tokens.py   the operations, their bodies, and the Protocols of what they need
+pools.py, tokens.py   the operations, and the Protocols of what they need
+pool_models.py  what the operations on pools take and answer
 api.py          carries an operation out: page check, sign-in, rights, body, answer
 problems.py     every error as {"error": {"code", "message"}}
 openapi.py      the same operations as OpenAPI 3.1
@@ -10,10 +11,26 @@ health.py       /healthz, /readyz, /metrics
 
 from xoproxy.rest.api import api_application
 from xoproxy.rest.health import Readiness, health_routes
-from xoproxy.rest.pools import PoolInfo, PoolProblem, Registry
+from xoproxy.rest.pool_models import (
+    CertificateInfo,
+    CheckReport,
+    CheckStep,
+    HostCertificate,
+    PoolChange,
+    PoolInfo,
+    PoolLookAt,
+    PoolProblem,
+)
+from xoproxy.rest.pools import Registry
 
 __all__ = [
+    "CertificateInfo",
+    "CheckReport",
+    "CheckStep",
+    "HostCertificate",
+    "PoolChange",
     "PoolInfo",
+    "PoolLookAt",
     "PoolProblem",
     "Readiness",
     "Registry",

@@ -16,6 +16,7 @@ _STATUS = {
     ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
     ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     ErrorCode.CONFLICT: HTTPStatus.CONFLICT,
+    ErrorCode.CERTIFICATE: HTTPStatus.CONFLICT,
     ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ErrorCode.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
     ErrorCode.TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
@@ -46,7 +47,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _unauthorized(request, error)
     except RequestRefused as refused:
         status = _STATUS.get(refused.code, HTTPStatus.BAD_REQUEST)
-        return _problem(status, refused.code, refused.message)
+        return _problem(status, refused.code, refused.message, data=refused.data)
     except web.HTTPException as error:  # aiohttp's own: no such path, no such method
         status = HTTPStatus(error.status)
         code = _CODE.get(status, ErrorCode.BAD_MESSAGE)
@@ -68,9 +69,14 @@ def _unauthorized(request: web.Request, error: Unauthorized) -> web.Response:
 
 
 def _problem(
-    status: HTTPStatus, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None
+    status: HTTPStatus,
+    code: ErrorCode,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    data: object = None,
 ) -> web.Response:
-    body = msgspec.json.encode({"error": {"code": code, "message": message}})
+    problem = {"code": code, "message": message}
+    body = msgspec.json.encode({"error": problem if data is None else {**problem, "data": data}})
     return web.Response(body=body, status=status, headers={**JSON_HEADERS, **(headers or {})})
 
 

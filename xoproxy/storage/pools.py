@@ -93,6 +93,9 @@ class StoredPools:
         pool_id: PoolId,
         *,
         name: str | None = None,
+        url: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
         enabled: bool | None = None,
         uuid: str | None = None,
         pins: Mapping[str, str] | None = None,
@@ -102,6 +105,9 @@ class StoredPools:
         Args:
             pool_id: which.
             name: unique.
+            url: its address.
+            username: of the account there.
+            password: of the account there.
             enabled: whether to connect.
             uuid: of XAPI's pool.
             pins: host -> fingerprint; other hosts keep theirs.
@@ -109,7 +115,15 @@ class StoredPools:
         Raises:
             RequestRefused: NOT_FOUND, or CONFLICT when the name is taken.
         """
-        values = {"name": name, "enabled": enabled, "uuid": uuid}
+        values: dict[str, object] = {
+            "name": name,
+            "url": url,
+            "username": username,
+            "enabled": enabled,
+            "uuid": uuid,
+        }
+        if password is not None:
+            values["password"] = self._keyring.seal(password.encode(), _purpose(pool_id))
         changed = {column: value for column, value in values.items() if value is not None}
         try:
             async with self._database.writing() as connection:

@@ -1,0 +1,228 @@
+"""Builds everything, and owns the order of beginning and ending.
+
+    storage -- accounts, registry --+-- rest --+
+    supervisor (pools) -- hub ------+-- ws ----+-- one HTTP server
+
+It owns the root task group and the order of ending: nobody new; clients get their bookmarks and
+are told to come back; pools are logged out of; their histories end; storage closes last.
+"""
+
+import asyncio
+import errno
+import gc
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from xoproxy.app import options
+from xoproxy.app.events import OwnObjects, PoolEvents
+from xoproxy.app.identities import Authenticator
+from xoproxy.app.numbers import Caller, Numbers
+from xoproxy.app.registry import Readiness, Registry
+from xoproxy.auth import Accounts, Passwords, Tokens
+from xoproxy.cache.journal import JournalBudget
+from xoproxy.cache.schema import SCHEMA
+from xoproxy.cache.store import Store
+from xoproxy.errors import ConfigError
+from xoproxy.model import PoolId
+from xoproxy.pool.link import LinkState
+from xoproxy.pool.supervisor import Supervisor
+from xoproxy.rest import api_application, health_routes
+from xoproxy.rest.page import routes as page_routes
+from xoproxy.sessions.hub import Hub
+from xoproxy.sessions.tokens import TokenSigner
+from xoproxy.settings import Settings
+from xoproxy.storage import Storage, open_storage
+from xoproxy.storage.history import Histories, open_histories, sole_user
+from xoproxy.telemetry import Metrics
+from xoproxy.ws.endpoint import Endpoint, answer_deflate
+from xoproxy.ws.flusher import Flusher
+from xoproxy.ws.frames import SharedFraming
+from xoproxy.ws.pulse import Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A running proxy.
+
+    Args:
+        url: where it listens.
+        registry: its pools.
+        new_password: of `admin`, if this start created the account with a random one.
+    """
+
+    url: str
+    registry: Registry
+    new_password: str | None
+    _events: PoolEvents
+
+    async def all_loaded(self) -> None:
+        """Wait until every enabled pool was listed."""
+        while await self.registry.not_loaded():
+            self._events.changed.clear()
+            await self._events.changed.wait()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Proxy]:
+    """Run a proxy until the block ends.
+
+    Raises:
+        ConfigError: it cannot run with these settings.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(sole_user(settings.storage.directory.expanduser()))
+        storage = await stack.enter_async_context(
+            open_storage(settings.storage.database_url, settings.storage.key_path)
+        )
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        tokens = Tokens(storage.tokens)
+        accounts = Accounts(storage.accounts, tokens, passwords)
+        histories = await stack.enter_async_context(
+            open_histories(
+                settings.storage.history_path,
+                storage.history_key,
+                options.history_options(settings.storage),
+            )
+        )
+        yield await stack.enter_async_context(
+            _serving(settings, storage, accounts, tokens, histories)
+        )
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings,
+    storage: Storage,
+    accounts: Accounts,
+    tokens: Tokens,
+    histories: Histories,
+) -> AsyncIterator[Proxy]:
+    limits = settings.limits
+    budget = JournalBudget(
+        limits.journal_total_bytes, limits.journal_bytes_per_pool, limits.journal_age_s
+    )
+    flusher = Flusher(limits.tick_min_ms / 1000, limits.tick_max_ms / 1000)
+    framing = SharedFraming(limits.deflate_threshold_bytes)
+    hub = Hub(
+        framing,
+        TokenSigner(storage.signing_key),
+        flusher.wake,
+        frame_bytes=limits.frame_bytes,
+        chunk_bytes=limits.snapshot_chunk_bytes,
+        slice_clients=limits.flush_slice,
+    )
+    own = OwnObjects(hub, budget)
+    events = PoolEvents(hub, own, histories)
+    restored = await histories.restore([pool.id for pool in await storage.pools.list()], budget)
+    gc.freeze()
+
+    def new_store(pool: PoolId) -> Store:
+        return restored.pop(pool) if pool in restored else _new_store(pool, budget)
+
+    async with _task_group() as group:
+        supervisor = Supervisor(
+            group,
+            events,
+            options.link_settings(settings.pool_link),
+            new_store,
+        )
+        caller = Caller(supervisor)
+        endpoint = Endpoint(
+            hub,
+            Authenticator(accounts),
+            caller,
+            framing,
+            options.connection_limits(limits),
+            settings.server.trusted_origins,
+        )
+        registry = Registry(
+            storage.pools, supervisor, hub, endpoint, own, budget, histories, settings.pool_link
+        )
+
+        def live() -> Iterable[PoolId]:
+            return [s.pool for s in supervisor.statuses() if s.link.state is LinkState.LIVE]
+
+        background = [
+            group.create_task(flusher.run(hub), name="flusher"),
+            group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
+            group.create_task(histories.run(live), name="histories"),
+            group.create_task(registry.learn(), name="registry"),
+        ]
+        metrics = Metrics()
+        metrics.add_source(histories.samples)
+        metrics.add_source(Numbers(hub, endpoint, supervisor, events, accounts, caller).samples)
+        application = web.Application()
+        application.on_response_prepare.append(answer_deflate)
+        application.router.add_get("/ws", endpoint.handle)
+        application.add_routes(page_routes())
+        application.add_routes(health_routes(Readiness(storage, registry), metrics.exposition))
+        application.add_subapp(
+            "/api/v1",
+            api_application(
+                accounts, tokens, registry, endpoint.revoked, settings.server.trusted_origins
+            ),
+        )
+        runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=1.0, lingering_time=2.0
+        )
+        try:
+            await runner.setup()
+            # Pools first: a client that comes back at once must find the pools that it knows.
+            await registry.start()
+            site, url = await _listen(runner, settings.server.host, settings.server.port)
+            # Last, when nothing can fail any more: a random password is told only once.
+            password = settings.admin_password
+            made = await accounts.ensure_administrator(
+                password.get_secret_value() if password else None
+            )
+            yield Proxy(url, registry, made, events)
+            await site.stop()
+            await endpoint.shut_down(settings.server.shutdown_grace_s)
+        finally:
+            await runner.cleanup()
+            await supervisor.close()
+            for task in background:
+                task.cancel()
+    await histories.close(live)
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Own all tasks; a setting that turns out wrong leaves as itself, not wrapped in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        wrong, _ = failures.split(ConfigError)
+        if wrong is not None:
+            raise wrong.exceptions[0] from None
+        raise
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> tuple[web.TCPSite, str]:
+    site = web.TCPSite(runner, host, port)
+    try:
+        await site.start()
+    except OSError as error:
+        hint = (
+            "another program listens there; choose another port"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror or str(error)
+        )
+        raise ConfigError(f"cannot listen on {host} port {port}: {hint}") from error
+    address: tuple[Any, ...] = runner.addresses[0]
+    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return site, f"http://{shown}:{address[1]}"
+
+
+def _new_store(pool: PoolId, budget: JournalBudget) -> Store:
+    store = Store(pool, secrets.token_hex(8), budget)
+    # Until the pool has told which classes it has, it may have all that we know of.
+    store.classes = SCHEMA.event_classes
+    return store
