@@ -10,6 +10,7 @@ from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.estate import Estate, generate
 from xoproxy.simulator.estate.names import PLACES
+from xoproxy.simulator.rules import RULES, allowed
 from xoproxy.simulator.wiretypes import MapType, RefType, SetType, WireType
 
 MODEL = DataModel.load()
@@ -199,3 +200,17 @@ def test_records_are_as_big_as_real_ones(database: Database) -> None:
 
 def test_a_thousand_vms_can_be_made() -> None:
     assert len(plain_vms(loaded(generate(4, 1000)))) == 1000
+
+
+def test_everything_advertises_what_the_rules_allow(database: Database) -> None:
+    assert {"SR", "VBD", "VDI", "VIF"} <= set(RULES)
+    for cls in RULES:
+        for ref in database.refs(cls):
+            assert allowed(database, cls, ref) == database.get(cls, ref, "allowed_operations")
+
+
+def test_repositories_count_their_disks(database: Database) -> None:
+    for sr in records(database, "SR"):
+        disks = [database.record("VDI", vdi) for vdi in sr["VDIs"]]
+        assert sum(disk["virtual_size"] for disk in disks) == sr["virtual_allocation"]
+        assert sum(disk["physical_utilisation"] for disk in disks) == sr["physical_utilisation"]
