@@ -135,7 +135,8 @@ class SupervisedPool:
         self._learnt = learnt
         self._held_back = held_back
         self._sink = sink
-        self._link = Link(Phase.PROBING, time.time(), holds_data=store.loaded)
+        known_at_s = store.known_at_s or time.time()  # of a restored store, when it was still true
+        self._link = Link(Phase.PROBING, known_at_s, holds_data=store.loaded)
         self._logged_in_at_s: float | None = None
         self._last_event_at_s: float | None = None
         self._told: LinkStatus | None = None
