@@ -96,8 +96,11 @@ class View:
 class Client:
     """A WebSocket client of the proxy."""
 
-    def __init__(self, ws: ClientWebSocketResponse, protocol: str) -> None:
+    def __init__(
+        self, ws: ClientWebSocketResponse, protocol: str, view_type: type[View] = View
+    ) -> None:
         self.ws = ws
+        self._view_type = view_type
         self.views: dict[int, View] = {}
         self.answers: list[dict[str, Any]] = []
         self.welcome: dict[str, Any] | None = None
@@ -134,7 +137,7 @@ class Client:
         if message["type"] == "subscribed":
             for info in message["views"]:
                 if info["mode"] != "same":
-                    view = self.views[info["view"]] = View(info)
+                    view = self.views[info["view"]] = self._view_type(info)
                     if info["mode"] == "resume":
                         view.document = self.kept[view.pool]
         if "view" in message:
@@ -181,7 +184,12 @@ class Client:
 
 @asynccontextmanager
 async def connected(
-    url: str, protocol: str = JSON, *, compress: bool = True, auth: Any = "password"
+    url: str,
+    protocol: str = JSON,
+    *,
+    compress: bool = True,
+    auth: Any = "password",
+    view_type: type[View] = View,
 ) -> AsyncIterator[Client]:
     """Connect, sign in as administrator (unless `auth` is None), and read in the background."""
     async with (
@@ -190,7 +198,7 @@ async def connected(
             f"{url}/ws", protocols=[protocol], compress=15 if compress else 0, max_msg_size=0
         ) as ws,
     ):
-        client = Client(ws, protocol)
+        client = Client(ws, protocol, view_type)
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(client.read())
             if auth == "password":
