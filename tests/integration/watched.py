@@ -217,13 +217,15 @@ async def watched(
     tls: bool = False,
     trusted: bool = False,
     speed: float = 1.0,
+    release: str | None = None,
     **changes: Any,
 ) -> AsyncIterator[Watched]:
     """Run a simulated pool under supervision, loaded and live unless told otherwise.
 
-    `trusted` accepts the certificate that the pool's coordinator has at first.
+    `trusted` accepts the certificate that the pool's coordinator has at first; `release` is
+    XAPI's, of the newest by default.
     """
-    async with SimulatedPool(estate, tls=tls, speed=speed) as simulator:
+    async with SimulatedPool(estate, tls=tls, speed=speed, release=release) as simulator:
         try:
             async with asyncio.TaskGroup() as group:
                 witness = Witness()
