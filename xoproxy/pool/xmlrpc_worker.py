@@ -39,6 +39,8 @@ ANSWER, TROUBLE, PROGRESS = b"A", b"T", b"P"
 BODY_LIMIT_BYTES = 300 << 10
 _PART_BYTES = 256 << 10
 _PROGRESS_S = 1.0
+_NICE = 5
+"""Whoever serves clients goes first."""
 _LENGTH = struct.Struct(">I")
 _ROOT = "<methodResponse"
 _IN_XML_IMPOSSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -327,6 +329,7 @@ def _read_orders(orders: "queue.SimpleQueue[bytes]") -> None:
 
 
 def main() -> None:
+    os.nice(_NICE)
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     reader = threading.Thread(target=_read_orders, args=(orders,), daemon=True)
     reader.start()
