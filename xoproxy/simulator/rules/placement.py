@@ -5,6 +5,7 @@ arrive there. A VM starts if its dynamic minimum fits; how much of its range it 
 what is there.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -23,7 +24,7 @@ def overhead_of(record: _Record) -> int:
     """Estimate what a VM needs besides its memory: page tables, device models."""
     vcpus: int = record["VCPUs_max"]
     shadow: float = record["memory_static_max"] / MIB / 128 * record["HVM_shadow_multiplier"]
-    return (3 + vcpus + int(shadow)) * MIB
+    return (3 + vcpus + (int(shadow) if math.isfinite(shadow) else 0)) * MIB
 
 
 def footprint(record: _Record) -> int:
