@@ -20,7 +20,7 @@ from xmlrpc.client import DateTime
 Value: TypeAlias = Any
 Convert: TypeAlias = Callable[[Value], Value]
 
-_INTEGER = re.compile(r"-?\d{1,19}")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 _MAP = re.compile(r"\((?P<key>[^()]+) -> (?P<value>.+)\) map")
 _GETTERS = {
     "get_record": "{cls} record",
