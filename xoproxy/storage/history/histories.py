@@ -80,8 +80,6 @@ class Histories:
         self._key = key
         self._options = options
         self._clock = clock
-        self._not_before_s: dict[PoolId, float] = {}
-        """When to try again what failed."""
         self._due = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, "history")
 
@@ -115,7 +113,6 @@ class Histories:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker, boot = RunMarker(directory), boot_id()
         ended, trusted = marker.clean, marker.trusted(boot)
-        marker.set(boot)
         found = {}
         for path in [p for p in directory.iterdir() if p.is_dir()]:
             pool = PoolId(path.name)
@@ -126,6 +123,8 @@ class Histories:
                 found[pool] = restored
             else:
                 remove_files(path)
+        # Not before: if we died in between, what was not trusted would be.
+        marker.set(boot)
         return found
 
     def _restore_one(
@@ -165,7 +164,6 @@ class Histories:
     async def discard(self, pool: PoolId) -> None:
         """Forget a pool, on the disk too: it was removed, or is another one now."""
         history = self.pools.pop(pool, None)
-        self._not_before_s.pop(pool, None)
         if history is None:
             return
         history.give_up()
@@ -178,7 +176,7 @@ class Histories:
         marked_at_s = self._clock()
         while True:
             for history in list(self.pools.values()):
-                if self._clock() >= self._not_before_s.get(history.store.pool, 0.0):
+                if self._clock() - history.failed_at_s >= self._options.retry_s:
                     await self._look_at(history)
             if self._clock() - marked_at_s >= self._options.mark_interval_s:
                 marked_at_s = self._clock()
@@ -197,7 +195,7 @@ class Histories:
         lived = set(live())
         for pool, history in self.pools.items():
             history.end(live=pool in lived)
-        await self._in_thread(_settle, self._directory, [h.directory for h in self.pools.values()])
+        await self._in_thread(_settle, self._directory, list(self.pools.values()))
 
     def shut_down(self) -> None:
         """Wait for what is being written, and end the thread."""
@@ -233,16 +231,14 @@ class Histories:
         age_s = self._clock() - history.checkpoint_at_s
         is_old = history.changed_since and age_s >= options.checkpoint_interval_s
         is_long = history.bytes_since >= options.checkpoint_bytes
-        if (is_old or is_long or history.checkpoint_seq is None) and not await self._checkpoint(
-            history
-        ):
-            self._not_before_s[history.store.pool] = self._clock() + options.retry_s
+        if is_old or is_long or history.checkpoint_seq is None:
+            await self._checkpoint(history)
 
-    async def _checkpoint(self, history: PoolHistory) -> bool:
+    async def _checkpoint(self, history: PoolHistory) -> None:
         """Write a checkpoint, and let go of the log that nobody needs any more."""
         pinned = history.pin()
         if pinned is None:
-            return False
+            return
         began_s = self._clock()
         try:
             draft, size = await self._in_thread(
@@ -251,14 +247,11 @@ class Histories:
             history.put(pinned, draft, size)
             await self._in_thread(sync_directory, history.directory)
         except OSError as error:
-            pool = history.store.pool
-            if self.pools.get(pool) is history:
-                _log.warning("checkpoint_failed", pool=pool, error=error.strerror)
-            return False
+            history.checkpoint_failed(pinned, error)
+            return
         self.checkpoint_s = self._clock() - began_s
         while history.forget_oldest(wanted_seq=history.store.journal.tail):
             pass
-        return True
 
     def _reclaim(self) -> bool:
         """Delete the oldest piece of log, of whichever pool, that only resuming clients miss."""
@@ -271,18 +264,18 @@ class Histories:
         return await loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
 
 
-def _settle(directory: Path, pools: Iterable[Path]) -> None:
+def _settle(directory: Path, histories: Iterable[PoolHistory]) -> None:
     """Have all files of these pools on the disk, then take the marker away."""
-    all_there = True
-    for path in pools:
+    for history in histories:
         try:
-            if path.exists():
-                sync_files(path)
+            if history.ended:
+                sync_files(history.directory)
+                continue
         except OSError as error:
-            _log.error("history_discarded", pool=path.name, reason=error.strerror)
-            all_there = all_there and removed(path)
-    if all_there:
-        RunMarker(directory).remove()
+            _log.error("history_lost", pool=history.directory.name, error=error.strerror)
+        if not removed(history.directory):
+            return
+    RunMarker(directory).remove()
 
 
 @asynccontextmanager

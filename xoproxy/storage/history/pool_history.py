@@ -112,8 +112,12 @@ class PoolHistory:
         self._now = now
         self._clock = clock
         self._open: OpenSegment | None = None
+        self.ended = False
+        """Whether nothing follows, and the log says so."""
         self.failures = 0
         """How often the history was lost because it could not be written."""
+        self.failed_at_s = float("-inf")
+        """When something could not be written, by the monotonic clock."""
         self._life = 0
         self._classes: frozenset[XapiClass] = frozenset()
         self._number = 0
@@ -212,6 +216,12 @@ class PoolHistory:
         self.checkpoint_at_s = self._clock()
         return True
 
+    def checkpoint_failed(self, pinned: Pinned, error: OSError) -> None:
+        """Note that a checkpoint could not be written: the log goes on from the one before."""
+        if pinned.life == self._life:
+            self.failed_at_s = self._clock()
+            _log.warning("checkpoint_failed", pool=self.store.pool, error=error.strerror)
+
     def forget_oldest(self, wanted_seq: int | None = None) -> bool:
         """Delete the oldest segment if the checkpoint covers it; tells whether it did.
 
@@ -241,6 +251,7 @@ class PoolHistory:
         if live:
             self.mark()
         self._write(End())
+        self.ended = self.writing
         self._close()
 
     def give_up(self) -> None:
@@ -300,6 +311,7 @@ class PoolHistory:
     def _fail(self, error: OSError) -> None:
         """Go on without a history, and leave nothing that would be taken for one."""
         self.failures += 1
+        self.failed_at_s = self._clock()
         _log.error(
             "history_lost",
             pool=self.store.pool,
