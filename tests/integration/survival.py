@@ -36,8 +36,11 @@ HEALED_S = 8.0
 SETTLED_S = 30.0
 LEAST_PATCHES = 50
 LEAST_KINDS = 4
-ATTEMPTS_AT_ONCE, ATTEMPTS_PER_S = 6, 4
-"""Calls of a pool that answers none of them."""
+HOSTS = 2
+ATTEMPTS_AT_ONCE, ATTEMPTS_PER_S = 4, 3.5
+"""At most so often a pool is tried that answers nothing."""
+CALLS_PER_ATTEMPT = 2 * HOSTS
+"""An attempt asks each host, one that it does not know yet by both protocols."""
 LOGIN = "session.login_with_password"
 
 Listed = dict[str, dict[str, Any]]
@@ -139,22 +142,22 @@ class Run:
         self._seconds = seconds
         self._rng = random.Random(f"{outcome.name} {outcome.seed}")
         self._began = time.monotonic()
-        self._state = ""
+        self._link: View | None = None
 
     async def run(self) -> None:
         async with (
-            SimulatedPool(generate(2, 10, self._rng.randrange(1000))) as pool,
+            SimulatedPool(generate(HOSTS, 10, self._rng.randrange(1000))) as pool,
             _proxy_in_turn(pool.url) as proxy,
             connected(proxy.url, JSON) as first,
             connected(proxy.url, MSGPACK) as second,
             ClientSession(timeout=ClientTimeout(total=20)) as http,
         ):
             views = [(await client.subscribe())[0] for client in (first, second)]
-            (link,) = await first.subscribe(id_=2, pools=["proxy"], classes=["pool_link"])
+            (self._link,) = await first.subscribe(id_=2, pools=["proxy"], classes=["pool_link"])
             witness = Witness(http, pool.url)
             self._began = time.monotonic()
             async with asyncio.TaskGroup() as group:
-                follower = group.create_task(self._follow(first, link))
+                follower = group.create_task(self._follow(first))
                 await self._shake(witness)
                 await self._settle(witness, first, views)
                 follower.cancel()
@@ -174,13 +177,26 @@ class Run:
 
     # -- while it goes on --------------------------------------------------------------------
 
-    async def _follow(self, client: Client, link: View) -> None:
+    @property
+    def _record(self) -> dict[str, Any]:
+        assert self._link is not None
+        (record,) = self._link.document["pool_link"].values()
+        return record
+
+    @property
+    def _state(self) -> str:
+        return str(self._record["state"])
+
+    async def _follow(self, client: Client) -> None:
+        """Write down every state of the link."""
+        last = ""
+
         def look() -> None:
-            (record,) = link.document["pool_link"].values()
-            if record["state"] != self._state:
-                self._state = record["state"]
-                code = (record["error"] or {}).get("code", "")
-                self._note(f"link {self._state} {code}".rstrip())
+            nonlocal last
+            if self._state != last:
+                last = self._state
+                code = (self._record["error"] or {}).get("code", "")
+                self._note(f"link {last} {code}".rstrip())
 
         await client.until(look, timeout_s=3600)
 
@@ -218,7 +234,7 @@ class Run:
         if blocks(fault):
             after = await witness.stats()
             calls = sum(after["calls"].values()) - sum(before["calls"].values())
-            bound = ATTEMPTS_AT_ONCE + ATTEMPTS_PER_S * fault["seconds"]
+            bound = CALLS_PER_ATTEMPT * (ATTEMPTS_AT_ONCE + ATTEMPTS_PER_S * fault["seconds"])
             self._require(calls <= bound, f"{calls} calls during {fault}: too many attempts")
 
     # -- afterwards --------------------------------------------------------------------------
