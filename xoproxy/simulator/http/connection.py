@@ -95,6 +95,11 @@ class Connection:
         self._writer.writelines(parts)
         await self._writer.drain()
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for a client that does not read them."""
+        return self._writer.transport.get_write_buffer_size()
+
     async def finish(self) -> None:
         """End our side, then let the client end its own, so that it reads our answer whole.
 
@@ -102,7 +107,10 @@ class Connection:
         """
         if not self._writer.can_write_eof():
             return  # TLS has no half-closed connections
-        self._writer.write_eof()
+        try:
+            self._writer.write_eof()
+        except OSError:  # ENOTCONN, which is no ConnectionError: the client reset it just now
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while await self._reader.read(READ_BYTES):

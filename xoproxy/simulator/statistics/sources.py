@@ -10,15 +10,14 @@ Names as XAPI's (doc/content/xen-api/topics/metrics.md); those of an SR's own ar
 since storage plugins define them.
 """
 
-import calendar
 import math
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from xoproxy.simulator.database import Database
+from xoproxy.simulator.dates import seconds_of
 from xoproxy.simulator.statistics.series import STEP_S, Activity, fraction
 from xoproxy.simulator.wiretypes import Json
 
@@ -206,14 +205,6 @@ def last_run(db: Database, vm: str) -> int | None:
     ended = max(ends, default=metrics.get("last_updated", ""))
     begun = seconds_of(metrics.get("start_time", ""))
     return seconds_of(ended) if begun and seconds_of(ended) > begun else None
-
-
-def seconds_of(date: str) -> int:
-    """Return the Unix time of a date as XAPI writes it; 0 for what is none."""
-    try:
-        return calendar.timegm(time.strptime(date, "%Y%m%dT%H:%M:%SZ"))
-    except ValueError:
-        return 0
 
 
 def _booted_at(host: dict[str, Json]) -> int:
