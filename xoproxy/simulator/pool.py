@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from xoproxy.simulator.calls.registry import World
+from xoproxy.simulator.consoles import ConsoleHandlers, Consoles
 from xoproxy.simulator.control import Control
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
@@ -91,7 +92,8 @@ class SimulatedPool:
         self.dispatcher = Dispatcher(self.database.model, self.world)
         auth = HttpAuth(self.database, self.sessions, self.tasks)
         statistics = StatisticsHandlers(self.database, auth, self.hosts, self.world.statistics)
-        self.providers: list[Provider] = [statistics.of]
+        consoles = ConsoleHandlers(self.database, auth, Consoles(self.database), speed)
+        self.providers: list[Provider] = [statistics.of, consoles.of]
         self.hosts.serve(self._server_of)
         self.control = Control(self)
 
