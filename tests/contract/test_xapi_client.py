@@ -48,7 +48,7 @@ async def logged_in(carrier: MakeCarrier, estate=None, settings=SETTINGS):
         SimulatedPool(estate or generate(1, 3, 1)) as simulator,
         client_of(simulator, carrier, settings) as client,
     ):
-        await client.locate([])
+        await client.reach([])
         await client.login()
         yield simulator, client
 

@@ -531,7 +531,7 @@ async def test_hosts_that_name_each_other_are_not_followed_for_ever():
     )
     async with answering(*[slave] * 9) as (client, requests):
         with pytest.raises(PoolUnreachable, match="each other"):
-            await client.locate([])
+            await client.reach([])
 
     assert len(requests) <= 3
 
@@ -542,4 +542,4 @@ async def test_an_address_that_is_none_is_not_followed(address):
     answer = ok(msgspec.json.encode({"jsonrpc": "2.0", "error": error}))
     async with answering(answer) as (client, _):
         with pytest.raises(PoolUnreachable, match="without address"):
-            await client.locate([])
+            await client.reach([])

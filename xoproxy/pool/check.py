@@ -235,19 +235,15 @@ class _Looks:
 
     async def _xapi(self, name: str) -> Step:
         try:
-            same = await self._client.locate([])
+            await self._client.reach([])
+            await self._client.call("system.listMethods")
+        except XapiFailure:
+            pass  # an answer is an answer
         except PoolUnreachable as failure:
             raise _FailedError(
                 failure.message, "Is it a host of XCP-ng or XenServer, with its toolstack up?"
             ) from None
-        if same:
-            return Step(name, Outcome.OK, "XAPI answers, and this host coordinates its pool.")
-        return Step(
-            name,
-            Outcome.WARNING,
-            "XAPI answers, but another host coordinates the pool.",
-            "It works, for the proxy asks all members. Prefer the coordinator's address.",
-        )
+        return Step(name, Outcome.OK, "XAPI answers.")
 
     async def _credentials(self, name: str) -> Step:
         try:
@@ -257,9 +253,20 @@ class _Looks:
                 "The pool refuses the user or the password.",
                 "Try them with xe or XenCenter; mind that root's password is the pool's.",
             ) from None
+        except PoolUnreachable as failure:
+            raise _FailedError(
+                failure.message, "Log in to its coordinator from here: is that host reachable?"
+            ) from None
         except PoolError as error:
             raise _FailedError(*_said(error)) from None
-        return Step(name, Outcome.OK, f"{self._config.username} may log in.")
+        if self._client.url == self._url:
+            return Step(name, Outcome.OK, f"{self._config.username} may log in.")
+        return Step(
+            name,
+            Outcome.WARNING,
+            f"{self._config.username} may log in, but on another host, which coordinates the pool.",
+            "It works, for the proxy asks all members. Prefer the coordinator's address.",
+        )
 
     async def _which_pool(self, name: str) -> Step:
         try:

@@ -107,22 +107,27 @@ class XapiClient(Protocol):
     Every method may raise `PoolUnreachable` (no usable answer) and `XapiFailure` (XAPI's error).
     """
 
-    async def locate(self, members: Sequence[str]) -> bool:
-        """Find the coordinator, and talk to it from now on.
+    async def reach(self, members: Sequence[str]) -> None:
+        """Find out which hosts of the pool accept connections; nothing is sent to them.
 
         Args:
-            members: addresses of the pool's hosts as far as they are known; the configured one
-                is asked, too.
-
-        Returns:
-            Whether it is the one that we talked to, so that our session may still be good.
+            members: their addresses as far as they are known, beside the configured one.
         """
 
-    async def login(self) -> None:
-        """Open a session in place of the one that we may have, on the coordinator.
+    async def login(self, uuid: str = "") -> bool:
+        """Have a session on the coordinator, the one of before if it is still good.
+
+        It is looked for among the hosts that `reach` found, and those that they name.
+
+        Args:
+            uuid: of XAPI's pool; no other one is taken for it. "" takes any.
+
+        Returns:
+            Whether it is the session of before: the same server, on the same database.
 
         Raises:
             PoolAuthFailed: the pool refuses our user or password.
+            PoolUnreachable: with WRONG_POOL, too, when another pool answers.
         """
 
     async def logout(self) -> None:

@@ -22,6 +22,7 @@ from xoproxy.errors import (
     ConfigError,
     ErrorCode,
     PoolAuthFailed,
+    PoolError,
     PoolUnreachable,
     RequestRefused,
     XapiFailure,
@@ -30,7 +31,7 @@ from xoproxy.model import XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
-from xoproxy.pool.coordinator import Answer, find, with_address
+from xoproxy.pool.coordinator import Answer, find, reachable, with_address
 from xoproxy.pool.legacy_events import SILENCE_S, LegacyEvents
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import in_slices
@@ -40,7 +41,6 @@ T = TypeVar("T")
 E = TypeVar("E", bound=replies.Envelope)
 
 BODY_LIMIT_BYTES = 300 << 10
-_NO_SESSION = "OpaqueRef:NULL"
 _BUSY = "TOO_MANY_PENDING_TASKS"
 _BUSY_ATTEMPTS = 6
 _BUSY_DELAY_S = 0.25
@@ -86,9 +86,6 @@ class JsonRpcClient:
         originator: how XAPI groups our sessions; stable, so that leaked ones of an earlier run
             count against us and not against others.
         carrier: brings requests to the pool; by default over HTTP.
-
-    Attributes:
-        trust: whose certificates are good.
     """
 
     def __init__(
@@ -105,6 +102,8 @@ class JsonRpcClient:
         self._url = self._home
         self._carrier = carrier or HttpCarrier(settings, trust_of(config))
         self._session = ""
+        self._reached: list[URL] = []
+        """The hosts that accepted connections the last time, the likeliest first."""
         self._legacy: LegacyEvents | None = None
         """Where the events of this session come from when it has no `event.from`."""
         self._slots = asyncio.Semaphore(settings.calls)
@@ -122,8 +121,13 @@ class JsonRpcClient:
     ) -> None:
         await self._carrier.__aexit__(kind, error, trace)
 
-    async def locate(self, members: Sequence[str]) -> bool:
-        """Find the coordinator; see the port.
+    @property
+    def url(self) -> URL:
+        """Where the coordinator is, as far as we know."""
+        return self._url
+
+    async def reach(self, members: Sequence[str]) -> None:
+        """Find out which hosts accept connections; see the port.
 
         The addresses that XAPI names have no port: scheme and port stay the configured ones.
         """
@@ -132,59 +136,86 @@ class JsonRpcClient:
         for address in members:
             with suppress(PoolUnreachable):  # what is no address cannot be asked
                 known.append(with_address(self._home, address))
-        found = await find(known, self._ask)
-        same = found == self._url
-        self._url = found
+        self._reached = await reachable(known, self._settings.connect_timeout_s)
+
+    async def login(self, uuid: str = "") -> bool:
+        """Have a session on the coordinator; see the port."""
+        known = self._reached or [self._home]
+        best, *others = await find(known, lambda url: self._enter(url, uuid))
+        same = best.session == self._session
+        self._url, self._session = best.url, best.session
+        if not same:
+            self._legacy = None
+        for claim in others:  # it was the coordinator once, and does not know better yet
+            await self._leave(claim.url, claim.session)
         return same
 
-    async def _ask(self, url: URL) -> Answer:
-        """Ask a host for its role by a call that needs a session, without having one."""
-        body = self._encode("pool.get_all", [_NO_SESSION])
+    async def _enter(self, url: URL, uuid: str) -> Answer:
+        """Ask a host to let us in, or whether we still are."""
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_s) as patience:
-                data = await self._carrier.post(url, body, patience)
-        except TimeoutError as error:
-            raise _too_late() from error
-        reply = await in_slices(replies.scan(replies.RAW, data))
-        if not _given(reply.error):
-            raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
-        failure = replies.failure(reply.error)
-        match failure.code, failure.params:
-            case "SESSION_INVALID", _:
-                return Answer(None)
-            case "HOST_IS_SLAVE", (address, *_):
-                return Answer(address)
-            case code, _:
-                raise PoolUnreachable(f"The pool answers {code}.", code) from failure
-
-    async def login(self) -> None:
-        """Open a session where `locate` found the coordinator, at first the configured address."""
-        self._session = ""
-        self._legacy = None
-        try:
-            result = await self._open_session(_API_VERSION, self._originator)
+            if self._session and url == self._url and await self._still_in():
+                return Answer(None, self._session)
+            session = await self._open_session(url)
         except XapiFailure as failure:
             if failure.code in _AUTH_CODES:
                 raise PoolAuthFailed(failure.code) from failure
+            if failure.code == "HOST_IS_SLAVE" and failure.params:
+                return Answer(failure.params[0])
+            raise
+        try:
+            await self._require_pool(url, session, uuid)
+        except PoolError:
+            await self._leave(url, session)
+            raise
+        return Answer(None, session)
+
+    async def _still_in(self) -> bool:
+        """Tell whether our session is good; only a coordinator says so."""
+        try:
+            await self._request("pool.get_all", [self._session], self._url, self._patience_s)
+        except XapiFailure as failure:
+            if failure.code != "SESSION_INVALID":
+                raise
+            return False
+        return True
+
+    async def _open_session(self, url: URL) -> str:
+        method, more = "session.login_with_password", [_API_VERSION, self._originator]
+        credentials = [self._config.username, self._config.password]
+        try:
+            result = await self._request(method, [*credentials, *more], url)
+        except XapiFailure as failure:
             if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
                 raise
-            result = await self._open_session(_API_VERSION)  # an old pool knows no originators
+            # an old pool knows no originators
+            result = await self._request(method, [*credentials, _API_VERSION], url)
         session = replies.json_value(result)
         if not isinstance(session, str):
             raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
-        self._session = session
+        return session
 
-    async def _open_session(self, *more: str) -> msgspec.Raw:
-        credentials = (self._config.username, self._config.password)
-        return await self._request("session.login_with_password", [*credentials, *more])
+    async def _require_pool(self, url: URL, session: str, uuid: str) -> None:
+        """Refuse another pool than ours: an address may have been given to it."""
+        if not uuid:
+            return
+        found = await self._request("pool.get_all_records", [session], url)
+        if uuid not in replies.uuids(found):
+            raise PoolUnreachable("Another pool answers at this pool's address.", "WRONG_POOL")
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a host may take for a trifle, a new connection included."""
+        return self._settings.connect_timeout_s + self._settings.event_slack_s
 
     async def logout(self) -> None:
         session, self._session = self._session, ""
-        if not session:
-            return
+        if session:
+            await self._leave(self._url, session)
+
+    async def _leave(self, url: URL, session: str) -> None:
         try:
             async with asyncio.timeout(self._settings.logout_timeout_s):
-                await self._request("session.logout", [session])
+                await self._request("session.logout", [session], url)
         except (PoolUnreachable, XapiFailure, TimeoutError):
             pass  # gone or unreachable: XAPI forgets idle sessions by itself
 
@@ -226,12 +257,25 @@ class JsonRpcClient:
         reply = await self._call(replies.RECORDS, body)
         return _result(reply.result, reply.error)
 
-    async def _request(self, method: str, params: Sequence[object]) -> msgspec.Raw:
-        reply = await self._call(replies.RAW, self._encode(method, params))
+    async def _request(
+        self,
+        method: str,
+        params: Sequence[object],
+        url: URL | None = None,
+        patience_s: float | None = None,
+    ) -> msgspec.Raw:
+        reply = await self._call(replies.RAW, self._encode(method, params), url, patience_s)
         return _result(reply.result if _given(reply.result) else None, reply.error)
 
-    async def _call(self, decoder: msgspec.json.Decoder[E], body: bytes) -> E:
-        return await self._patiently(decoder, body, self._settings.request_timeout_s, self._slots)
+    async def _call(
+        self,
+        decoder: msgspec.json.Decoder[E],
+        body: bytes,
+        url: URL | None = None,
+        patience_s: float | None = None,
+    ) -> E:
+        patience_s = patience_s or self._settings.request_timeout_s
+        return await self._patiently(decoder, body, patience_s, self._slots, url)
 
     async def _patiently(
         self,
@@ -239,18 +283,20 @@ class JsonRpcClient:
         body: bytes,
         patience_s: float,
         slots: AbstractAsyncContextManager[None],
+        url: URL | None = None,
     ) -> E:
         """Exchange, and try again a few times while XAPI is too busy."""
+        url = url or self._url
         delay_s = _BUSY_DELAY_S
         for _ in range(_BUSY_ATTEMPTS - 1):
             async with slots:
-                reply = await self._exchange(decoder, body, patience_s)
+                reply = await self._exchange(decoder, body, patience_s, url)
             if not _given(reply.error) or replies.failure(reply.error).code != _BUSY:
                 return reply
             await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter
             delay_s *= 2
         async with slots:
-            return await self._exchange(decoder, body, patience_s)
+            return await self._exchange(decoder, body, patience_s, url)
 
     def _encode(self, method: str, params: Sequence[object]) -> bytes:
         self._last_id += 1
@@ -265,18 +311,15 @@ class JsonRpcClient:
         return body
 
     async def _exchange(
-        self, decoder: msgspec.json.Decoder[T], body: bytes, patience_s: float
+        self, decoder: msgspec.json.Decoder[T], body: bytes, patience_s: float, url: URL
     ) -> T:
         try:
             async with asyncio.timeout(patience_s) as patience:
-                data = await self._carrier.post(self._url, body, patience)
+                data = await self._carrier.post(url, body, patience)
         except TimeoutError as error:
-            raise _too_late() from error
+            message = "The pool did not answer in time."
+            raise PoolUnreachable(message, "TIMEOUT") from error
         return await in_slices(replies.scan(decoder, data))
-
-
-def _too_late() -> PoolUnreachable:
-    return PoolUnreachable("The pool did not answer in time.", "TIMEOUT")
 
 
 def _given(raw: msgspec.Raw) -> bool:

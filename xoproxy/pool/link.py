@@ -1,15 +1,14 @@
 """One pool's connection: a small table of phases, and the record of it that clients get.
 
-                        retry, or the operator's "now"
-              ┌─────────────────────────────────────────────┐
-              v                                             │
-    probing ──found──> authenticating ──logged in──> listing ──caught up──> live
-       │ └──same session──────────────────────────────^        │             │
-       └───────────── lost: stale · refused: error ────────────┴─────────────┘
+    probing ──found──> authenticating ──logged in, same──> listing ──caught up──> live
+       ^                     │                                │                     │
+       │                     └────────────────┬───────────────┴─────────────────────┘
+       │                                      v  lost: stale · refused: error
+       └──── retry, or the operator's now ────┘
 
     disabled         the operator said so; what we hold stays visible
-    probing          asks all known members which of them coordinates the pool
-    authenticating   logs in there
+    probing          connects to all known members
+    authenticating   asks all that accept to let us in, which only the coordinator does
     listing          catches up: everything after a login, else what happened meanwhile
     live             what we hold is what the pool has, but for the last moments
     stale            the attempt failed; the next one comes by itself after a pause
@@ -66,10 +65,11 @@ class LinkEvent(StrEnum):
     RETRY = "retry"
     """The pause after a failed attempt is over."""
     FOUND = "found"
-    """The coordinator answers; we have no session there."""
-    SAME = "same"
-    """The coordinator answers, and our session may still be good."""
+    """Hosts of the pool accept connections."""
     LOGGED_IN = "logged_in"
+    """The coordinator opened a session."""
+    SAME = "same"
+    """The coordinator still knows our session."""
     CAUGHT_UP = "caught_up"
     """A reply brought us up to date."""
     LOST = "lost"
@@ -81,8 +81,8 @@ class LinkEvent(StrEnum):
 _P, _E = Phase, LinkEvent
 _NEXT: dict[Phase, dict[LinkEvent, Phase]] = {
     _P.DISABLED: {},
-    _P.PROBING: {_E.FOUND: _P.AUTHENTICATING, _E.SAME: _P.LISTING},
-    _P.AUTHENTICATING: {_E.LOGGED_IN: _P.LISTING},
+    _P.PROBING: {_E.FOUND: _P.AUTHENTICATING},
+    _P.AUTHENTICATING: {_E.LOGGED_IN: _P.LISTING, _E.SAME: _P.LISTING},
     _P.LISTING: {_E.CAUGHT_UP: _P.LIVE},
     _P.LIVE: {},
     _P.STALE: {_E.RETRY: _P.PROBING},

@@ -267,3 +267,18 @@ def json_value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - any JSON value
         return _decode(raw)
     except _BAD_JSON as error:
         raise PoolUnreachable("The answer is not XAPI's.", _NOT_XAPI) from error
+
+
+class _Identified(msgspec.Struct):
+    uuid: str = ""
+
+
+_identified = msgspec.json.Decoder(dict[str, _Identified]).decode
+
+
+def uuids(records: msgspec.Raw) -> set[str]:
+    """Return the uuids of a class's records; none when the text is no map of records."""
+    try:
+        return {record.uuid for record in _identified(records).values()}
+    except msgspec.DecodeError:
+        return set()

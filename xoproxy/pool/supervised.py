@@ -187,10 +187,6 @@ class SupervisedPool:
 
     # --- Observer of the watch ---
 
-    def logged_in(self) -> None:
-        self._logged_in_at_s = time.monotonic()
-        self.happened(LinkEvent.LOGGED_IN)
-
     def loaded(self, store: Store) -> None:
         self._last_event_at_s = time.time()
         self._look.set()
@@ -215,9 +211,7 @@ class SupervisedPool:
         """Keep the pool connected until cancelled; then log out."""
         trust = trust_of(self.config)
         async with self._new_client(self.config, trust) as client:
-            watch = Watch(
-                client, self.store, self, self._settings, self._held_back, self.config.uuid
-            )
+            watch = Watch(client, self.store, self, self._settings, self._held_back)
             self.counts = watch.counts
             self.calls = Calls(client, self.store, self._settings, lambda: self.live)
             try:
@@ -235,7 +229,7 @@ class SupervisedPool:
         while True:
             began_s = time.monotonic()
             try:
-                await self._reach(client, watch)
+                await self._enter(client, watch)
                 await watch.run()
             except PoolError as error:
                 cause: Exception = error
@@ -252,12 +246,16 @@ class SupervisedPool:
                 await self._wait(pause_s)
             self.happened(LinkEvent.RETRY)
 
-    async def _reach(self, client: XapiClient, watch: Watch) -> None:
-        """Find the coordinator among all hosts that the pool is known to have."""
-        same = await client.locate(self.addresses())
-        if not same:
-            watch.moved()
-        self.happened(LinkEvent.SAME if watch.logged_in else LinkEvent.FOUND)
+    async def _enter(self, client: XapiClient, watch: Watch) -> None:
+        """Have a session on the coordinator, whichever of the pool's hosts that is."""
+        await client.reach(self.addresses())
+        self.happened(LinkEvent.FOUND)
+        if await client.login(self.config.uuid or self.status().uuid):
+            self.happened(LinkEvent.SAME)
+            return
+        watch.distrust()
+        self._logged_in_at_s = time.monotonic()
+        self.happened(LinkEvent.LOGGED_IN)
 
     async def _learn(self, client: XapiClient, trust: Trust) -> NoReturn:
         """Find out which pool this is, and what its hosts must show; XAPI tells both."""

@@ -19,8 +19,6 @@ The stream alone cannot be trusted, in three ways, and for each there is a remed
 - *The connection can die.* `run` then raises, keeping session and token: when the session still
   works, it is the same server and the same database, and polling goes on where it was. When it
   does not, all is listed.
-- *An address can be given to another pool.* After a login the pool's uuid is compared with that of
-  the pool that we know; another one is refused before anything of it is looked at.
 - *We can be wrong ourselves.* One class after the other is listed again, each about every ten
   minutes, and compared byte by byte; what had to be repaired is counted and told.
 
@@ -37,7 +35,7 @@ from typing import NoReturn, Protocol
 import msgspec
 
 from xoproxy.cache.store import Preparation, Store
-from xoproxy.errors import PoolUnreachable, XapiFailure
+from xoproxy.errors import XapiFailure
 from xoproxy.model import Batch, Event, Ref, Removal, Upsert, XapiClass
 from xoproxy.pool import methods, noise, replies
 from xoproxy.pool.audits import Audits
@@ -48,12 +46,6 @@ from xoproxy.pool.slices import in_slices
 
 _POOL = XapiClass("pool")
 
-
-class _PoolRow(msgspec.Struct):
-    uuid: str = ""
-
-
-_read_uuid = msgspec.json.Decoder(_PoolRow).decode
 _SLICE_S = 0.002
 _STEP_EVENTS = 8
 """Events prepared between two looks at the clock: a changed VM takes some 40 us."""
@@ -68,9 +60,6 @@ class Observer(Protocol):
 
     def committed(self, store: Store, batch: Batch) -> None:
         """A batch with at least one change was committed."""
-
-    def logged_in(self) -> None:
-        """There is a session on the right pool; everything is listed next."""
 
     def caught_up(self) -> None:
         """A reply brought the store up to date; called after every one."""
@@ -100,12 +89,11 @@ class Watch:
     """The only writer of one pool's store.
 
     Args:
-        client: the pool; the watch logs in.
+        client: the pool, with a session whenever `run` is called.
         store: what to keep true.
         observer: who is told.
         settings: time-outs and bounds.
         held_back: operations whose coming and going is not worth a change (noise.py).
-        uuid: of XAPI's pool, when it is known; "" takes the one that the store holds, or any.
         clock: monotonic seconds.
     """
 
@@ -116,7 +104,6 @@ class Watch:
         observer: Observer,
         settings: LinkSettings,
         held_back: noise.Noise = noise.DEFAULT,
-        uuid: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = WatchCounts()
@@ -131,8 +118,6 @@ class Watch:
         """Lower case, as in events, to XAPI's own case: the classes that we follow."""
         self._rows: list[XapiClass] = []
         """Those that are rows of XAPI's database: all but the messages."""
-        self._uuid = uuid
-        self._logged_in = False
         self._token = ""
         """Where the next poll starts; "" means that the pool must be listed."""
         self._heard_at_s = 0.0
@@ -142,16 +127,14 @@ class Watch:
         self._audits = Audits(settings.audit_s)
 
     async def run(self) -> NoReturn:
-        """Follow the pool until the link breaks; to be called again after a pause.
+        """Follow the pool until the link breaks; to be called again with a session.
 
         Raises:
-            PoolError: the link broke; session and position are kept as far as they may be good.
+            PoolError: the link broke; the position is kept as far as it may be good.
         """
         wait_s: float | None = 0.0  # after a break, catch up before waiting for news
         try:
             while True:
-                if not self._logged_in:
-                    await self._log_in()
                 if not self._token:
                     await self._list_pool()
                     wait_s = None
@@ -160,43 +143,16 @@ class Watch:
                 await self._list_doubtful()
                 await self._audit()
         except XapiFailure as failure:
-            if failure.code in SESSION_LOST:
-                self._logged_in = False
-            elif failure.code in _TOKEN_LOST:
+            if failure.code in _TOKEN_LOST:
                 self._token = ""
             raise
 
     def distrust(self) -> None:
         """List the pool at the next attempt, whatever the position."""
         self._token = ""
-
-    @property
-    def logged_in(self) -> bool:
-        """Whether there is a session that may still be good."""
-        return self._logged_in
-
-    def moved(self) -> None:
-        """Take note that another host is the coordinator: it does not know our session."""
-        self._logged_in = False
+        self._can_probe = True
 
     # --- listing ---
-
-    async def _log_in(self) -> None:
-        await self._client.login()
-        await self._check_identity()
-        self._logged_in = True
-        self._token = ""
-        self._can_probe = True
-        self._observer.logged_in()
-
-    async def _check_identity(self) -> None:
-        """Refuse another pool than ours: an address may have been given to it."""
-        held = next(iter(self._store.entries(_POOL)), None)
-        known = self._uuid or (_read_uuid(held.raw).uuid if held else "")
-        found = [_read_uuid(raw).uuid for raw in (await self._client.records(_POOL)).values()]
-        if known and found != [known]:
-            await self._client.logout()
-            raise PoolUnreachable("Another pool answers at this pool's address.", "WRONG_POOL")
 
     async def _learn_classes(self) -> None:
         """Ask for the pool's classes, in XAPI's own case: events name them in lower case."""

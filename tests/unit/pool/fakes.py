@@ -44,13 +44,13 @@ class ScriptedClient:
             raise step
         return step() if callable(step) else step
 
-    async def locate(self, members: Sequence[str]) -> bool:
-        self.seen.append(("locate", *members))
-        return self._next("locate", True) is True
+    async def reach(self, members: Sequence[str]) -> None:
+        self.seen.append(("reach", *members))
+        self._next("reach", None)
 
-    async def login(self) -> None:
-        self.seen.append(("login",))
-        self._next("login", None)
+    async def login(self, uuid: str = "") -> bool:
+        self.seen.append(("login", uuid))
+        return self._next("login", False) is True
 
     async def logout(self) -> None:
         self.seen.append(("logout",))

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from yarl import URL
 
-from xoproxy.errors import PoolUnreachable
-from xoproxy.pool.coordinator import Answer, find, with_address
+from xoproxy.errors import PoolAuthFailed, PoolError, PoolUnreachable
+from xoproxy.pool.coordinator import Answer, find, reachable, with_address
 
 HOME = URL("https://a:8443")
 
@@ -18,7 +18,7 @@ def at(name: str) -> URL:
 class Hosts:
     """Hosts that say "" (it is me), a name (it is that one), an exception, or never anything."""
 
-    def __init__(self, **said: str | PoolUnreachable | None) -> None:
+    def __init__(self, **said: str | PoolError | None) -> None:
         self.said = said
         self.asked: list[str] = []
 
@@ -28,12 +28,14 @@ class Hosts:
         said = self.said.get(name, PoolUnreachable(f"nobody at {name}"))
         if said is None:
             await asyncio.Event().wait()
-        if isinstance(said, PoolUnreachable):
+        if isinstance(said, PoolError):
             raise said
-        return Answer(said or None)
+        return Answer(said) if said else Answer(None, f"session at {name}")
 
     async def found(self, *names: str) -> str | None:
-        return (await find([at(name) for name in names], self.ask)).host
+        best, *_ = await find([at(name) for name in names], self.ask)
+        assert best.session == f"session at {best.url.host}"
+        return best.url.host
 
 
 async def test_the_only_host_is_asked():
@@ -78,6 +80,37 @@ async def test_what_an_operator_must_mend_comes_first():
     refused = PoolUnreachable("another certificate", "CERTIFICATE")
     with pytest.raises(PoolUnreachable, match="another certificate"):
         await Hosts(b=refused).found("a", "b")
+
+
+@pytest.mark.looptime
+async def test_who_claimed_the_pool_in_vain_is_told_with_his_session():
+    hosts = Hosts(a="", b="", c="b")
+    claims = await find([at("a"), at("b"), at("c")], hosts.ask)
+
+    assert [claim.session for claim in claims] == ["session at b", "session at a"]
+
+
+async def test_a_refused_password_does_not_hide_who_lets_us_in():
+    hosts = Hosts(a=PoolAuthFailed("no"), b="")
+    assert await hosts.found("a", "b") == "b"
+    with pytest.raises(PoolAuthFailed):
+        await hosts.found("x", "a")
+
+
+async def test_only_hosts_that_listen_are_reachable():
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as one:
+        port = one.sockets[0].getsockname()[1]
+        here = URL(f"http://127.0.0.1:{port}")
+        away = URL(f"http://127.0.0.2:{port}")
+        assert await reachable([away, here, away], 5) == [here]
+    with pytest.raises(PoolUnreachable, match="does not accept") as refused:
+        await reachable([away, here], 5)
+    assert refused.value.code == "UNREACHABLE"
+
+
+async def test_a_name_that_is_none_is_told():
+    with pytest.raises(PoolUnreachable, match="cannot be resolved"):
+        await reachable([URL("http://no-such-host.invalid:1")], 5)
 
 
 async def test_a_failure_of_our_own_is_no_answer():

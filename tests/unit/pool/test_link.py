@@ -22,7 +22,8 @@ def through(
 def test_a_link_that_comes_up_breaks_and_heals():
     link = Link(Phase.PROBING, 1)
     seen = [(link.phase, link.state)]
-    for event in (*UP, LinkEvent.LOST, LinkEvent.RETRY, LinkEvent.SAME, LinkEvent.CAUGHT_UP):
+    again = (LinkEvent.RETRY, LinkEvent.FOUND, LinkEvent.SAME, LinkEvent.CAUGHT_UP)
+    for event in (*UP, LinkEvent.LOST, *again):
         link = link.after(event, 5, TIMEOUT)
         seen.append((link.phase, link.state))
 
@@ -33,6 +34,7 @@ def test_a_link_that_comes_up_breaks_and_heals():
         ("live", "live"),
         ("stale", "stale"),
         ("probing", "stale"),
+        ("authenticating", "stale"),
         ("listing", "stale"),
         ("live", "live"),
     ]

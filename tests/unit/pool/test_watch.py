@@ -32,9 +32,6 @@ class Diary:
     def caught_up(self) -> None:
         self.entries.append("caught up")
 
-    def logged_in(self) -> None:
-        self.entries.append("logged in")
-
 
 class World:
     def __init__(
@@ -42,20 +39,14 @@ class World:
         events: list[Any],
         script: dict[str, list[Any]] | None = None,
         settings: LinkSettings | None = None,
-        uuid: str = "",
     ) -> None:
-        listing: dict[str, list[Any]] = {
-            "system.listMethods": [METHODS] * 10,
-            "pool.records": [{"p": {"uuid": "u"}}] * 10,
-        }
+        listing: dict[str, list[Any]] = {"system.listMethods": [METHODS] * 10}
         self.client = ScriptedClient({**listing, **(script or {}), "events": events})
         self.store = Store(PoolId("p1"), "e")
         self.clock = Clock()
         self.diary = Diary()
         settings = settings or LinkSettings(messages_kept=0, audit_s=0)
-        self.watch = Watch(
-            self.client, self.store, self.diary, settings, uuid=uuid, clock=self.clock
-        )
+        self.watch = Watch(self.client, self.store, self.diary, settings, clock=self.clock)
 
     async def run(self, ending: type[BaseException] = ExhaustedError) -> None:
         with pytest.raises(ending):
@@ -85,7 +76,6 @@ async def test_it_lists_once_and_goes_on_from_the_token():
 
     assert world.polls == [("", 30), ("1,0", 30), ("2,0", 30), ("2,0", 30)]
     assert world.diary.entries == [
-        "logged in",
         "loaded 2",
         "caught up",
         "1 changes to 2,0",
@@ -125,7 +115,6 @@ async def test_a_break_keeps_session_and_token_and_catches_up_at_once():
     await world.run()
 
     assert world.polls == [("", 30), ("1,0", 30), ("1,0", 0), ("1,0", 30), ("1,0", 30)]
-    assert world.client.count("login") == 1
 
 
 async def test_a_break_before_the_classes_are_known_loads_nothing():
@@ -135,7 +124,6 @@ async def test_a_break_before_the_classes_are_known_loads_nothing():
     assert not world.store.loaded
     await world.run()
 
-    assert world.client.count("login") == 1, "the session was good"
     assert len(world.store) == 1
 
 
@@ -147,60 +135,33 @@ async def test_a_pool_that_lists_no_methods_is_taken_for_the_newest():
     assert {"VM", "host", "task"} < world.store.classes
 
 
-async def test_a_session_that_is_gone_is_replaced_and_all_is_listed_as_a_difference():
-    world = World([])
-    world.client.script["events"] = [
-        told("1,0", POOL_ROW, mod("vm", "a"), mod("vm", "b")),
-        world.after(20, XapiFailure("SESSION_INVALID", ("x",))),
-        told("7,0", POOL_ROW, mod("vm", "b"), mod("vm", "c")),
-        told("8,0"),
-    ]
+async def test_after_a_new_login_all_is_listed_as_a_difference():
+    gone_session = XapiFailure("SESSION_INVALID", ("x",))
+    world = World(
+        [
+            told("1,0", POOL_ROW, mod("vm", "a"), mod("vm", "b")),
+            gone_session,
+            told("7,0", POOL_ROW, mod("vm", "b"), mod("vm", "c")),
+            told("8,0"),
+        ]
+    )
     await world.run(XapiFailure)
-    assert not world.watch.logged_in
+    world.watch.distrust()
     await world.run()
 
-    assert world.client.count("login") == 2
     assert [token for token, _ in world.polls] == ["", "1,0", "", "7,0", "8,0"]
     assert world.diary.entries == [
-        "logged in",
         "loaded 3",
         "caught up",
-        "logged in",
         "2 changes to 7,0",
         "caught up",
         "caught up",
     ]
 
 
-async def test_another_coordinator_does_not_know_our_session():
-    broken = PoolUnreachable("The connection to the pool broke.")
-    world = World([told("1,0", POOL_ROW), broken, told("1,0", POOL_ROW)])
-    await world.run(PoolUnreachable)
-    world.watch.moved()
-    await world.run()
-
-    assert world.client.count("login") == 2
-    assert [token for token, _ in world.polls] == ["", "1,0", "", "1,0"]
-
-
-@pytest.mark.parametrize("known", ["", "other"])
-async def test_another_pool_at_the_address_is_refused_before_anything_of_it_is_taken(known: str):
-    session_lost = XapiFailure("SESSION_INVALID", ("x",))
-    world = World([told("1,0", POOL_ROW), session_lost, told("9,0", mod("pool", "q"))], uuid=known)
-    if not known:  # then the store knows
-        await world.run(XapiFailure)
-        world.client.script["pool.records"] = [{"q": {"uuid": "another"}}]
-    with pytest.raises(PoolUnreachable) as refused:
-        await world.watch.run()
-
-    assert refused.value.code == "WRONG_POOL"
-    assert world.client.seen[-1] == ("logout",)
-    assert not world.watch.logged_in
-    assert [entry.ref for entry in world.store.entries(XapiClass("pool"))] == ["p"] * (not known)
-
-
 async def test_every_class_is_audited_in_its_turn_and_only_faults_count():
     world = World([], settings=LinkSettings(messages_kept=0, audit_s=100))
+    world.client.script["pool.records"] = [{"p": {"uuid": "u"}}]
     world.client.script["VM.records"] = [
         {"a": {"n": 1}, "b": {"n": 2}},  # b: a change on its way; a: nobody told us
     ]
@@ -215,7 +176,6 @@ async def test_every_class_is_audited_in_its_turn_and_only_faults_count():
     await world.run()
 
     assert [seen for seen in world.client.seen if seen[0] == "records"] == [
-        ("records", "pool"),  # at the login
         ("records", "VM"),
         ("records", "pool"),
     ]
@@ -251,7 +211,7 @@ async def test_a_removal_of_what_was_never_held_is_nothing():
     world = World([told("1,0", POOL_ROW), told("2,0", gone("vm", "x"), gone("pool", "y"))])
     await world.run()
 
-    assert world.diary.entries == ["logged in", "loaded 1", "caught up", "caught up"]
+    assert world.diary.entries == ["loaded 1", "caught up", "caught up"]
 
 
 async def test_silence_is_probed_and_disbelieved():
@@ -296,7 +256,7 @@ async def test_many_old_messages_are_cut_down_before_they_are_taken():
 
     kept = {e.ref for e in world.store.entries(XapiClass("message"))}
     assert kept == {f"m{n}" for n in range(2990, 3000)}
-    assert world.diary.entries[3] == "10 changes to 1,9"
+    assert world.diary.entries[2] == "10 changes to 1,9"
 
 
 async def test_a_broken_record_is_mended_on_its_way():
@@ -307,4 +267,4 @@ async def test_a_broken_record_is_mended_on_its_way():
 
     (entry,) = world.store.entries(VM)
     assert msgspec.json.decode(entry.raw) == {"name_label": "\ufffd", "n": None}
-    assert world.diary.entries[1:] == ["loaded 2", "caught up", "caught up"], "no new change"
+    assert world.diary.entries == ["loaded 2", "caught up", "caught up"], "no new change"
