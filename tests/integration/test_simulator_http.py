@@ -209,7 +209,7 @@ async def test_what_is_no_call_is_an_html_page(wire: Wire, path: str):
 
 @pytest.mark.parametrize(
     ("line", "status"),
-    [("GET / HTTP/1.1", 403), ("PUT /import HTTP/1.1", 403), ("nonsense", 400), ("A B C", 400)],
+    [("GET / HTTP/1.1", 403), ("PUT /import HTTP/1.1", 403), ("nonsense", 500), ("A B C", 500)],
 )
 async def test_other_requests(wire: Wire, line: str, status: int):
     await wire.send(line)

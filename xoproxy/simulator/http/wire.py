@@ -91,7 +91,7 @@ def parse_head(block: bytes) -> Head:
     first, *lines = block.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):  # noqa: PLR2004
-        raise PageError(400)
+        raise PageError(500)  # as XAPI: 400 is for handlers that miss a parameter
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
