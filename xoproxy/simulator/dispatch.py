@@ -96,7 +96,7 @@ class Dispatcher:
                 raise XapiError("Fault", f"No async mode for this operation (rpc: {name})")
             call = Call(self._world, session, "", here)
             return message.result, await _run(spec, call, arguments)
-        call = Call(self._world, session, self._world.tasks.create(method), here)
+        call = Call(self._world, session, self._world.tasks.create(method, "", session), here)
         if method != name:
             job = self._run_job(spec, call, arguments)
             self._world.group.create_task(job, name=f"simulator-{method}")
@@ -197,10 +197,15 @@ def _specs_of(model: DataModel) -> dict[str, Spec]:
     return specs
 
 
+def handler_of(cls: ClassModel, message: Message) -> Handler | None:
+    """Return what runs a call, or None for one that nobody wrote."""
+    return OPERATIONS.get(message.wire_name) or generated.handler_for(cls, message)
+
+
 def _spec_of(cls: ClassModel, message: Message) -> Spec:
-    handler = OPERATIONS.get(message.wire_name) or generated.handler_for(cls, message)
+    handler = handler_of(cls, message) or _not_implemented(message.wire_name)
     record = cls if message.name == "create" and message.implicit else None
-    return Spec(message, handler or _not_implemented(message.wire_name), record)
+    return Spec(message, handler, record)
 
 
 def _not_implemented(method: str) -> Handler:

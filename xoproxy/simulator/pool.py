@@ -138,5 +138,5 @@ class SimulatedPool:
         """Remove what XAPI removes by itself: idle sessions, old tasks."""
         while True:
             await asyncio.sleep(COLLECT_S)
-            self.sessions.collect()
+            self.sessions.collect(self.tasks.busy_sessions())
             self.tasks.collect()

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from xoproxy.simulator.database import Database
@@ -89,12 +89,17 @@ class Sessions:
         self._local.clear()
         self._end(list(self._active))
 
-    def collect(self) -> None:
-        """End the idle sessions, and the least recently used above the limits."""
+    def collect(self, busy: Collection[str] = ()) -> None:
+        """End the idle sessions, and the least recently used above the limits.
+
+        Args:
+            busy: sessions whose tasks have not ended; they go on, and do not count.
+        """
         moment = time.monotonic()
-        idle = [r for r, seen in self._active.items() if moment - seen > IDLE_LIMIT_S]
+        free = {r: seen for r, seen in self._active.items() if r not in busy}
+        idle = [r for r, seen in free.items() if moment - seen > IDLE_LIMIT_S]
         groups: dict[str, list[str]] = {}
-        for ref in sorted(self._active, key=lambda r: self._active[r], reverse=True):
+        for ref in sorted(free, key=lambda r: free[r], reverse=True):
             groups.setdefault(self._db.get("session", ref, "originator"), []).append(ref)
         limits = {name: PER_ORIGINATOR if name else ANONYMOUS for name in groups}
         surplus = [ref for name, refs in groups.items() for ref in refs[limits[name] :]]

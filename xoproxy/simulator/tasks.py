@@ -11,19 +11,28 @@ from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.wiretypes import EPOCH
 
 FINISHED_KEPT_S: Final = 3900.0
+PENDING_KEPT_S: Final = 24 * 3600.0  # without any progress
 TASK_LIMIT: Final = 200
 COMPLETED: Final = ("success", "failure", "cancelled")
 MARK: Final = "task"  # the key under which a running task is marked to be destroyed
+BACKTRACE: Final = "(((process xapi)(filename simulated)(line 0)))"
 
 
 class Tasks:
-    """The pool's tasks. Clients must wait for `status`: it is the last field to be written."""
+    """The pool's tasks. Clients must wait for `status`: it is the last field to be written.
+
+    There are at most 200, but for those that have not ended: a new one pushes the one out that
+    ended first.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
         self._cancellers: dict[str, Callable[[], None]] = {}
+        self._sessions: dict[str, str] = {}
+        self._stuck: dict[str, tuple[float, float]] = {}  # progress, and since when it is so
 
-    def create(self, label: str, description: str = "") -> str:
+    def create(self, label: str, description: str = "", session: str = "") -> str:
+        """Add a task of a session, which lives as long as it."""
         pools = self._db.refs("pool")
         record = {
             "name_label": label,
@@ -33,7 +42,16 @@ class Tasks:
             "type": "<none/>",
             "resident_on": self._db.get("pool", pools[0], "master") if pools else "OpaqueRef:NULL",
         }
-        return self._db.create("task", record)
+        ref = self._db.create("task", record)
+        if session:
+            self._sessions[ref] = session
+            self._list(session)
+        self._make_room()
+        return ref
+
+    def busy_sessions(self) -> set[str]:
+        """Return the sessions whose tasks have not ended; those are not idle."""
+        return {session for ref, session in self._sessions.items() if self._is_pending(ref)}
 
     def succeed(self, ref: str, result: str) -> None:
         self._finish(ref, "success", result=result)
@@ -45,7 +63,7 @@ class Tasks:
     def destroy(self, ref: str) -> None:
         """Remove a task; one that still runs is only marked and goes when it ends."""
         if self._db.get("task", ref, "status") in COMPLETED:
-            self._db.destroy("task", ref)
+            self._remove(ref)
             return
         current = self._db.get("task", ref, "current_operations")
         if MARK in current:
@@ -55,7 +73,7 @@ class Tasks:
     def drop(self, ref: str) -> None:
         """Remove the task of a synchronous call, which nobody waits for."""
         if self._db.exists("task", ref):
-            self._db.destroy("task", ref)
+            self._remove(ref)
 
     def cancellable(self, ref: str, canceller: Callable[[], None]) -> None:
         """Let a running task be cancelled by calling `canceller`."""
@@ -73,17 +91,47 @@ class Tasks:
         canceller()
 
     def collect(self) -> None:
-        """Remove tasks that finished long ago, and the oldest finished ones above the limit."""
-        tasks = {ref: self._db.record("task", ref) for ref in self._db.refs("task")}
-        ended = sorted(
-            (_seconds(task["finished"]), ref)
-            for ref, task in tasks.items()
-            if task["status"] in COMPLETED
-        )
-        surplus = max(0, len(tasks) - TASK_LIMIT)
-        for i, (finished, ref) in enumerate(ended):
-            if i < surplus or 0 < finished < self._db.time() - FINISHED_KEPT_S:
-                self._db.destroy("task", ref)
+        """Remove tasks that ended long ago, and those that make no progress."""
+        now = self._db.time()
+        for ref in self._db.refs("task"):
+            task = self._db.row("task", ref).fields
+            if task["status"] in COMPLETED:
+                if 0 < _seconds(task["finished"]) < now - FINISHED_KEPT_S:
+                    self._remove(ref)
+            elif self._stuck.get(ref, (-1.0, 0.0))[0] != task["progress"]:
+                self._stuck[ref] = task["progress"], now
+            elif self._stuck[ref][1] < now - PENDING_KEPT_S:
+                self._remove(ref)
+        self._make_room()
+        self._stuck = {ref: seen for ref, seen in self._stuck.items() if self._is_pending(ref)}
+        for ref in [ref for ref in self._sessions if not self._db.exists("task", ref)]:
+            del self._sessions[ref]
+
+    def _make_room(self) -> None:
+        """Remove the oldest of the ended tasks above the limit."""
+        surplus = self._db.count("task") - TASK_LIMIT
+        if surplus <= 0:
+            return
+        rows = (self._db.row("task", ref) for ref in self._db.refs("task"))
+        ended = [row for row in rows if row.fields["status"] in COMPLETED]
+        ended.sort(key=lambda row: (_seconds(row.fields["finished"]), row.modified))
+        for row in ended[:surplus]:
+            self._remove(row.ref)
+
+    def _is_pending(self, ref: str) -> bool:
+        return self._db.exists("task", ref) and self._db.get("task", ref, "status") not in COMPLETED
+
+    def _remove(self, ref: str) -> None:
+        self._db.destroy("task", ref)
+        session = self._sessions.pop(ref, "")
+        if session:
+            self._list(session)
+
+    def _list(self, session: str) -> None:
+        """Keep session.tasks: XAPI's database derives it from a field that clients do not see."""
+        if self._db.exists("session", session):
+            tasks = [ref for ref, owner in self._sessions.items() if owner == session]
+            self._db.correct("session", session, "tasks", tasks)
 
     def _finish(
         self, ref: str, status: str, result: str | None = None, error_info: list[str] | None = None
@@ -94,7 +142,7 @@ class Tasks:
         if self._db.get("task", ref, "status") == "pending":  # a client may have ended it
             self._write_end(ref, status, result, error_info)
         if "destroy" in self._db.get("task", ref, "current_operations").values():
-            self._db.destroy("task", ref)
+            self._remove(ref)
 
     def _write_end(
         self, ref: str, status: str, result: str | None, error_info: list[str] | None
@@ -108,6 +156,7 @@ class Tasks:
         else:
             write("task", ref, "progress", 1.0)
             write("task", ref, "error_info", error_info)
+            write("task", ref, "backtrace", BACKTRACE)
             write("task", ref, "finished", self._db.now())
             write("task", ref, "allowed_operations", [])
         write("task", ref, "status", status)

@@ -117,7 +117,7 @@ async def test_a_synchronous_call_shows_as_a_task_that_comes_and_goes():
         seen: list[str] = []
         user.db.observers.append(lambda w: seen.append(w.op) if w.cls == "task" else None)
         await user.call("VM.get_possible_hosts", VM)
-        await user.error("VM.start", VM, False, False)
+        await user.error("VM.get_possible_hosts", "OpaqueRef:none")
 
         assert seen == ["add", "del"] * 2
         assert user.db.count("task") == 0

@@ -92,6 +92,16 @@ async def test_idle_sessions_expire_and_used_ones_do_not(db: Database, clock: Cl
     assert is_valid(sessions, used)
 
 
+async def test_a_session_whose_task_runs_is_not_idle(db: Database, clock: Clock):
+    sessions = Sessions(db, "root", "x")
+    busy, idle = [await sessions.login("root", "x", "") for _ in range(2)]
+    clock.seconds += 30 * 3600
+    sessions.collect({busy})
+
+    assert is_valid(sessions, busy)
+    assert not is_valid(sessions, idle)
+
+
 async def test_last_active_is_written_at_most_every_ten_minutes(db: Database, clock: Clock):
     sessions = Sessions(db, "root", "x")
     ref = await sessions.login("root", "x", "")

@@ -123,9 +123,68 @@ def test_old_finished_tasks_are_removed(db: Database, monkeypatch: pytest.Monkey
 def test_above_the_limit_finished_tasks_go_and_pending_ones_stay(db: Database):
     tasks = Tasks(db)
     made = [tasks.create(str(i)) for i in range(210)]
+    assert db.count("task") == 210
     for task in made[:50]:
         tasks.succeed(task, "")
     tasks.collect()
 
     assert db.count("task") == 200
     assert all(db.exists("task", task) for task in made[50:])
+
+
+def test_a_new_task_pushes_out_what_ended_first(db: Database):
+    tasks = Tasks(db)
+    made = [tasks.create(str(i)) for i in range(200)]
+    for task in (made[7], made[3], made[5]):
+        tasks.succeed(task, "")
+    tasks.create("one more")
+
+    assert [task for task in made if not db.exists("task", task)] == [made[7]]
+    assert db.count("task") == 200
+
+
+def test_pending_tasks_without_progress_go_after_a_day(db: Database):
+    tasks = Tasks(db)
+    stuck, slow = tasks.create("stuck"), tasks.create("slow")
+    for hours in (0, 13, 13):
+        db.clock_skew_s += hours * 3600
+        db.write("task", slow, "progress", db.get("task", slow, "progress") + 0.1)
+        tasks.collect()
+
+    assert not db.exists("task", stuck)
+    assert db.exists("task", slow)
+
+
+def test_a_session_lists_its_tasks_and_is_busy_until_they_end(db: Database):
+    tasks = Tasks(db)
+    session = db.create("session", {})
+    one, two = tasks.create("1", "", session), tasks.create("2", "", session)
+    assert db.get("session", session, "tasks") == [one, two]
+    tasks.succeed(one, "")
+    assert tasks.busy_sessions() == {session}
+    tasks.succeed(two, "")
+    tasks.destroy(two)
+
+    assert tasks.busy_sessions() == set()
+    assert db.get("session", session, "tasks") == [one]
+
+
+def test_the_order_in_which_a_failure_is_written(db: Database):
+    tasks = Tasks(db)
+    task = tasks.create("t")
+    tasks.cancellable(task, lambda: None)
+    before = db.record("task", task)
+    written: list[str] = []
+
+    def look(write: Write) -> None:
+        nonlocal before
+        after = dict(write.row.fields)
+        written.extend(name for name in after if after[name] != before[name])
+        before = after
+
+    db.observers[:] = [look]
+    tasks.fail(task, XapiError("CODE"))
+
+    assert written == [
+        *("progress", "error_info", "backtrace", "finished", "allowed_operations", "status")
+    ]

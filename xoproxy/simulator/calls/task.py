@@ -5,7 +5,7 @@ from xoproxy.simulator.calls.registry import Call, operation
 
 @operation("task.create")
 def create(call: Call, label: str, description: str) -> str:
-    return call.world.tasks.create(label, description)
+    return call.world.tasks.create(label, description, call.session)
 
 
 @operation("task.destroy")
