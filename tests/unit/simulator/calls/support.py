@@ -91,11 +91,12 @@ def settle(user: Client, cls: str, ref: str) -> None:
     user.db.write(cls, ref, "allowed_operations", allowed(user.db, cls, ref))
 
 
-def untrue(db: Database) -> list[str]:
+def untrue(db: Database, *classes: str) -> list[str]:
     """List the objects that advertise something else than the rules say."""
+    classes = classes or ("SR", "VBD", "VDI", "VIF")
     return [
         f"{cls} {ref}: {row.fields['allowed_operations']}, by the rules {allowed(db, cls, ref)}"
-        for cls in ("SR", "VBD", "VDI", "VIF")
+        for cls in classes
         for ref, row in db.tables[cls].rows.items()
         if set(row.fields["allowed_operations"]) != set(allowed(db, cls, ref))
     ]
