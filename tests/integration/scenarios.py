@@ -13,6 +13,11 @@ Drawn = dict[str, Any]
 Draw = Callable[[random.Random], Drawn]
 
 
+ANY_HOST = "any host"
+"""Stands in a drawn fault for one that the pool has."""
+_STATES = frozenset({"live", "stale"})
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One kind of fault, or several.
@@ -21,8 +26,11 @@ class Scenario:
         draw: makes the next fault, as it is posted to the control surface.
         breaks: the link must go stale at least once; None: it may. False: it must stay live.
         logs_in: the proxy needs new sessions. Without it the first one has to last.
-        leaks: answers to logins may get lost, and with them sessions that nobody knows then.
+        leaks: sessions may be left behind: answers to logins get lost, or logouts.
         overlaps: the next fault does not wait for the end of the one before.
+        states: in which the link may be.
+        tls: the pool has certificates; an operator accepts new ones a moment after the link has
+            said that they are not the accepted ones.
     """
 
     draw: Draw
@@ -30,6 +38,8 @@ class Scenario:
     logs_in: bool = False
     leaks: bool = False
     overlaps: bool = False
+    states: frozenset[str] = _STATES
+    tls: bool = False
 
 
 def blocks(fault: Drawn) -> bool:
@@ -41,6 +51,11 @@ def blocks(fault: Drawn) -> bool:
         and fault.get("probability", 1) == 1
         and "method" not in fault
     )
+
+
+def lasts_s(fault: Drawn) -> float:
+    """Return how long a fault goes on; that of the clocks makes no trouble while it does."""
+    return 0.0 if fault["kind"] == "clock_skew" else float(fault.get("seconds", 0.0))
 
 
 def _lasting(kind: str, least_s: float, most_s: float, **members: Any) -> Draw:
@@ -107,6 +122,26 @@ SCENARIOS: dict[str, Scenario] = {
         _lasting("older_database", 0.1, 2.0, changes=_between(1, 200)), logs_in=True
     ),
     "member": Scenario(_lasting("member", 1.0, 4.0), logs_in=True),
+    "promote": Scenario(_at_once("promote", seed=_between(1, 99)), logs_in=True),
+    "failover": Scenario(
+        _lasting("failover", 0.5, 5.0, takeover_s=_one_of(0.3, 1.0, 2.0), seed=_between(1, 99)),
+        logs_in=True,
+    ),
+    "host_down": Scenario(_lasting("host_down", 0.5, 5.0, host=ANY_HOST), logs_in=True),
+    "certificate": Scenario(
+        lambda rng: {"kind": rng.choice(("certificate", "drop"))},
+        states=_STATES | {"error", "connecting"},
+        logs_in=True,
+        leaks=True,  # nothing is said to a host any more whose certificate is another one
+        tls=True,
+    ),
+    "clock_skew": Scenario(
+        _at_once("clock_skew", seconds=_between(-100_000, 100_000)), breaks=False
+    ),
+    "storm": Scenario(
+        _lasting("storm", 0.0, 2.0, changes=_between(100, 2000), seed=_between(1, 99)),
+        breaks=False,
+    ),
     "expire_sessions": Scenario(_at_once("expire_sessions"), logs_in=True),
     "fail": Scenario(_at_once("fail", **_FAIL, method=_one_of("event.from", None))),
 }
@@ -116,7 +151,7 @@ MIX = "mix"
 
 
 def _any_of_all(rng: random.Random) -> Drawn:
-    kind = rng.choice(sorted(SCENARIOS.keys() - {MIX}))
+    kind = rng.choice(sorted(SCENARIOS.keys() - {MIX, "certificate"}))  # without TLS
     return SCENARIOS[kind].draw(rng)
 
 
