@@ -201,7 +201,7 @@ class Churn:
             return None
         if operation == "pool_migrate":
             return power.migrate(job, vm, host)
-        return (power.start if operation == "start" else power.resume)(job, vm, host)
+        return (power.start if operation == "start" else power.resume)(job, vm)
 
     def _copy_task(self, job: Job) -> Activity | None:
         """Copy a disk: a long task of which only the progress shows."""

@@ -122,17 +122,18 @@ async def test_power_states(operation: str, expected: str):
 
 async def test_checks_come_in_the_order_of_xapi():
     async with client() as user:
+        question = ("VM.assert_operation_valid", VM, "start")
         user.db.write("VM", VM, "is_a_template", value=True)
-        assert await user.error("VM.start", VM, False, False) == ["VM_IS_TEMPLATE", VM, "start"]
+        assert await user.error(*question) == ["VM_IS_TEMPLATE", VM, "start"]
         user.db.write("VM", VM, "current_operations", {"task": "clone"})
         busy = ["OTHER_OPERATION_IN_PROGRESS", "VM", VM, "clone", "task"]
-        assert await user.error("VM.start", VM, False, False) == busy
+        assert await user.error(*question) == busy
         user.db.write("VM", VM, "power_state", "Running")
         bad = ["VM_BAD_POWER_STATE", VM, "halted", "running"]
-        assert await user.error("VM.start", VM, False, False) == bad
+        assert await user.error(*question) == bad
         await user.call("VM.add_to_blocked_operations", VM, "start", "because")
         blocked = ["OPERATION_BLOCKED", VM, "because"]
-        assert await user.error("VM.start", VM, False, False) == blocked
+        assert await user.error(*question) == blocked
 
 
 async def test_destroy_refuses():
@@ -141,6 +142,9 @@ async def test_destroy_refuses():
         user.db.write("VM", OTHER, "is_default_template", value=True)
         default = ["VM_CANNOT_DELETE_DEFAULT_TEMPLATE", OTHER]
         assert await user.error("VM.destroy", OTHER) == default
+        user.db.write("VM", OTHER, "is_a_template", value=True)
+        template = ["VM_IS_TEMPLATE", OTHER, "destroy"]
+        assert await user.error("VM.destroy", OTHER) == template
 
 
 async def test_start_without_a_host_that_could():
@@ -174,10 +178,9 @@ async def test_vcpus_keep_within_their_maximum():
         await user.call("VM.set_VCPUs_max", VM, 4)
         await user.call("VM.set_VCPUs_at_startup", VM, 3)
 
-        bad = ["INVALID_VALUE", "VCPUs_max", "2"]
-        assert await user.error("VM.set_VCPUs_max", VM, 2) == bad
-        bad = ["INVALID_VALUE", "VCPUs_at_startup", "5"]
-        assert await user.error("VM.set_VCPUs_at_startup", VM, 5) == bad
+        rule = "VCPU values must satisfy: 0 < VCPUs_at_startup \N{LESS-THAN OR EQUAL TO} VCPUs_max"
+        assert await user.error("VM.set_VCPUs_max", VM, 2) == ["INVALID_VALUE", rule, "2"]
+        assert await user.error("VM.set_VCPUs_at_startup", VM, 5) == ["INVALID_VALUE", rule, "5"]
 
 
 # -- messages, roles -----------------------------------------------------------------------

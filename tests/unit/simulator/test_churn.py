@@ -21,6 +21,7 @@ from xoproxy.simulator.wiretypes import MapType, RefType, SetType, WireType
 
 MODEL = DataModel.load()
 NULL = "OpaqueRef:NULL"
+LOST_AT_RESTARTS = {("VBD", "metrics"), ("VIF", "metrics")}  # those rows do not persist
 
 
 def small_pool(seed: int = 1) -> Database:
@@ -215,7 +216,7 @@ def test_it_goes_on_when_objects_are_taken_away_under_it() -> None:
     while remaining > 0:
         remaining -= churn.step(remaining)
     assert disorder(database) == []
-    assert dangling(database) == set()
+    assert {found[:2] for found in dangling(database)} <= LOST_AT_RESTARTS
 
 
 def test_it_goes_on_after_the_database_went_back() -> None:
@@ -231,7 +232,7 @@ def test_it_goes_on_after_the_database_went_back() -> None:
     while remaining > 0:
         remaining -= churn.step(remaining)
     assert disorder(database) == []
-    assert dangling(database) == set()
+    assert {found[:2] for found in dangling(database)} <= LOST_AT_RESTARTS
 
 
 @pytest.mark.parametrize("path", shared_files("recorded/xenadmin", "*"), ids=lambda path: path.name)

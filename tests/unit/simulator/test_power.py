@@ -4,24 +4,35 @@ import asyncio
 
 import pytest
 
-from tests.unit.simulator.worlds import HOST, VM, Client, client
+from tests.unit.simulator.worlds import DOM0, HOST, OTHER, POOL, VM, Client, client
 from xoproxy.simulator.wiretypes import NULL
 
 pytestmark = pytest.mark.looptime
 
 START = (VM, False, False)
+GIB = 1 << 30
+FEATURES = ("shutdown", "reboot", "suspend", "poweroff", "vcpu-hotplug")
 
 
-def enable(user: Client) -> None:
+def enable(user: Client, free: int = 64 * GIB) -> None:
     """Let VMs start on the only host."""
-    metrics = user.db.create("host_metrics", {"live": True, "memory_free": 1 << 36})
+    size = {"memory_free": free, "memory_total": 64 * GIB}
+    metrics = user.db.create("host_metrics", {"live": True, **size})
     user.db.write("host", HOST, "metrics", metrics)
     user.db.write("host", HOST, "enabled", value=True)
+    for vm in (VM, OTHER):
+        user.db.write("VM", vm, "metrics", user.db.create("VM_metrics", {}))
 
 
-def give_tools(user: Client) -> None:
-    guest = user.db.create("VM_guest_metrics", {"PV_drivers_version": {"major": "9"}})
-    user.db.write("VM", VM, "guest_metrics", guest)
+def give_tools(user: Client, vm: str = VM) -> None:
+    told = {"other": {f"feature-{name}": "1" for name in FEATURES}, "PV_drivers_detected": True}
+    guest = user.db.create("VM_guest_metrics", told)
+    user.db.write("VM", vm, "guest_metrics", guest)
+
+
+def free_memory(user: Client) -> int:
+    size: int = user.db.get("host_metrics", user.db.get("host", HOST, "metrics"), "memory_free")
+    return size
 
 
 def state(user: Client) -> str:
@@ -29,22 +40,31 @@ def state(user: Client) -> str:
     return text
 
 
+def add_sr(user: Client) -> str:
+    sr = user.db.create("SR", {})
+    user.db.create("PBD", {"SR": sr, "host": HOST, "currently_attached": True})
+    return sr
+
+
 async def test_start_and_hard_shutdown():
     async with client() as user:
         enable(user)
+        before = free_memory(user)
         await user.call("VM.start", *START)
         vm = user.db.record("VM", VM)
 
         assert (vm["power_state"], vm["resident_on"]) == ("Running", HOST)
         assert vm["domid"] > 0
-        assert len(vm["consoles"]) == 1
+        assert {user.db.get("console", c, "protocol") for c in vm["consoles"]} == {"rfb", "vt100"}
         assert vm["current_operations"] == user.db.get("host", HOST, "current_operations") == {}
         assert "hard_shutdown" in vm["allowed_operations"]
+        assert before - free_memory(user) == GIB + vm["memory_overhead"]
 
         await user.call("VM.hard_shutdown", VM)
         vm = user.db.record("VM", VM)
         assert (vm["power_state"], vm["resident_on"], vm["domid"]) == ("Halted", NULL, -1)
         assert vm["consoles"] == []
+        assert free_memory(user) == before
         assert user.db.count("task") == 0
 
 
@@ -59,53 +79,149 @@ async def test_what_needs_the_guest_is_refused_without_tools():
         assert state(user) == "Halted"
 
 
+async def test_a_guest_speaks_some_time_after_its_boot():
+    async with client() as user:
+        enable(user)
+        give_tools(user)
+        await user.call("VM.start", *START)
+        assert "clean_shutdown" not in user.db.get("VM", VM, "allowed_operations")
+        assert await user.error("VM.clean_shutdown", VM) == ["VM_LACKS_FEATURE", VM]
+
+        await asyncio.sleep(15)
+        guest = user.db.record("VM_guest_metrics", user.db.get("VM", VM, "guest_metrics"))
+        assert guest["other"]["feature-suspend"] == "1"
+        assert "clean_shutdown" in user.db.get("VM", VM, "allowed_operations")
+        metrics = user.db.get("VM", VM, "metrics")
+        assert user.db.get("VM_metrics", metrics, "memory_actual") == GIB
+
+
+async def test_a_guest_that_was_shut_down_before_it_spoke_speaks_after_the_next_boot():
+    async with client() as user:
+        enable(user)
+        give_tools(user)
+        for _ in range(2):
+            await user.call("VM.start", *START)
+            await user.call("VM.hard_shutdown", VM)
+        await user.call("VM.start", *START)
+        await asyncio.sleep(15)
+
+        assert "suspend" in user.db.get("VM", VM, "allowed_operations")
+
+
 async def test_a_guest_with_tools():
     async with client() as user:
         enable(user)
         give_tools(user)
-        sr = user.db.create("SR", {})
         await user.call("VM.start", *START)
+        await asyncio.sleep(15)
         assert await user.error("VM.suspend", VM) == ["VM_NO_SUSPEND_SR", VM]
 
-        user.db.write("VM", VM, "suspend_SR", sr)
+        user.db.write("VM", VM, "suspend_SR", add_sr(user))
+        taken = free_memory(user)
         await user.call("VM.suspend", VM)
         assert state(user) == "Suspended"
+        image = user.db.get("VM", VM, "suspend_VDI")
+        assert user.db.get("VDI", image, "type") == "suspend"
+        assert free_memory(user) > taken
         await user.call("VM.resume", VM, True, False)
         assert state(user) == "Paused"
+        assert not user.db.exists("VDI", image)
+        assert free_memory(user) == taken
         await user.call("VM.unpause", VM)
+        await asyncio.sleep(15)
         before = user.db.get("VM", VM, "domid")
         await user.call("VM.clean_reboot", VM)
         assert user.db.get("VM", VM, "domid") != before
+        await asyncio.sleep(15)
         await user.call("VM.clean_shutdown", VM)
         assert state(user) == "Halted"
 
 
-async def test_start_paused_and_on_a_host_that_is_disabled():
+async def test_a_hard_shutdown_of_a_suspended_vm_drops_its_memory():
     async with client() as user:
+        enable(user)
+        give_tools(user)
+        user.db.write("pool", POOL, "default_SR", add_sr(user))
+        await user.call("VM.start", *START)
+        await asyncio.sleep(15)
+        await user.call("VM.suspend", VM)
+        await user.call("VM.hard_shutdown", VM)
+
+        assert (state(user), user.db.get("VM", VM, "suspend_VDI")) == ("Halted", NULL)
+        assert user.db.count("VDI") == 0
+
+
+async def test_start_paused_and_on_a_host_that_is_not_there_or_disabled():
+    async with client() as user:
+        assert await user.error("VM.start_on", VM, HOST, False, False) == ["HOST_NOT_LIVE"]
+        enable(user)
+        user.db.write("host", HOST, "enabled", value=False)
         error = ["HOST_DISABLED", HOST]
         assert await user.error("VM.start_on", VM, HOST, False, False) == error
-        enable(user)
+        assert await user.error("VM.start", *START) == ["NO_HOSTS_AVAILABLE"]
+        user.db.write("host", HOST, "enabled", value=True)
         await user.call("VM.start_on", VM, HOST, True, False)
 
         assert state(user) == "Paused"
         assert "unpause" in user.db.get("VM", VM, "allowed_operations")
 
 
-async def test_a_second_operation_has_to_wait_for_the_first():
+async def test_memory_is_what_a_host_has():
+    async with client() as user:
+        enable(user, free=GIB)
+        await user.call("VM.start", *START)
+        overhead = user.db.get("VM", VM, "memory_overhead")
+        assert user.db.get("VM", VM, "memory_target") == GIB - overhead
+        assert free_memory(user) == 0
+
+        needed = (1 << 29) + user.db.get("VM", VM, "memory_overhead")
+        error = ["HOST_NOT_ENOUGH_FREE_MEMORY", str(needed), "0"]
+        assert await user.error("VM.start_on", OTHER, HOST, False, False) == error
+        assert await user.error("VM.start", OTHER, False, False) == ["NO_HOSTS_AVAILABLE"]
+        assert user.db.get("VM", OTHER, "current_operations") == {}
+
+
+async def test_two_starts_at_once_do_not_share_the_same_memory():
+    async with client() as user:
+        enable(user, free=GIB)
+        tasks = [await user.call("Async.VM.start", vm, False, False) for vm in (VM, OTHER)]
+        await asyncio.sleep(10)
+
+        outcomes = [user.db.get("task", task, "status") for task in tasks]
+        assert sorted(outcomes) == ["failure", "success"]
+        assert free_memory(user) >= 0
+
+
+async def test_storage_out_of_reach():
+    async with client() as user:
+        enable(user)
+        sr = user.db.create("SR", {})
+        vdi = user.db.create("VDI", {"SR": sr, "managed": True})
+        user.db.create("VBD", {"VM": VM, "VDI": vdi, "type": "Disk", "userdevice": "0"})
+
+        error = ["VM_REQUIRES_SR", VM, sr]
+        assert await user.error("VM.start_on", VM, HOST, False, False) == error
+        assert await user.error("VM.assert_can_boot_here", VM, HOST) == error
+        assert await user.call("VM.get_possible_hosts", VM) == []
+
+
+async def test_a_second_operation_waits_for_the_first():
     async with client() as user:
         enable(user)
         task = await user.call("Async.VM.start", *START)
         await asyncio.sleep(0.1)
         busy = ["OTHER_OPERATION_IN_PROGRESS", "VM", VM, "start", task]
+        assert await user.error("VM.assert_operation_valid", VM, "snapshot") == busy
 
-        assert await user.error("VM.clone", VM, "copy") == busy
-        await asyncio.sleep(10)
+        await user.call("VM.snapshot", VM, "copy", [])
         assert user.db.get("task", task, "status") == "success"
+        assert user.db.count("VM") == 4
 
 
 async def test_an_operation_ends_when_its_task_is_gone():
     async with client() as user:
         enable(user)
+        before = free_memory(user)
         task = await user.call("Async.VM.start", *START)
         await asyncio.sleep(0.1)
         user.db.destroy("task", task)  # as a restart of xapi does
@@ -115,6 +231,27 @@ async def test_an_operation_ends_when_its_task_is_gone():
         assert vm["current_operations"] == {}
         assert user.db.get("host", HOST, "current_operations") == {}
         assert (vm["power_state"], vm["scheduled_to_be_resident_on"]) == ("Halted", NULL)
+        assert free_memory(user) == before
+
+
+@pytest.mark.parametrize("after", [0.05, 0.2, 1.0, 1.6, 1.62, 1.64, 1.66, 1.7, 1.75, 1.8])
+async def test_a_start_cancelled_at_any_time_leaves_order(after: float):
+    async with client() as user:
+        enable(user)
+        give_tools(user)
+        before = free_memory(user)
+        task = await user.call("Async.VM.start", *START)
+        await asyncio.sleep(after)
+        if user.db.get("task", task, "status") == "pending":
+            await user.call("task.cancel", task)
+        await asyncio.sleep(20)
+        vm = user.db.record("VM", VM)
+
+        alive = vm["power_state"] == "Running"
+        assert vm["current_operations"] == {}
+        assert (vm["resident_on"] == HOST) == alive == (vm["domid"] > 0) == bool(vm["consoles"])
+        used = vm["memory_target"] + vm["memory_overhead"] if alive else 0
+        assert before - free_memory(user) == used
 
 
 async def test_a_migration_can_be_cancelled():
@@ -122,6 +259,7 @@ async def test_a_migration_can_be_cancelled():
         enable(user)
         give_tools(user)
         await user.call("VM.start", *START)
+        await asyncio.sleep(15)
         task = await user.call("Async.VM.pool_migrate", VM, HOST, {})
         await asyncio.sleep(0.1)
         await user.call("task.cancel", task)
@@ -132,21 +270,29 @@ async def test_a_migration_can_be_cancelled():
         assert (state(user), user.db.get("VM", VM, "current_operations")) == ("Running", {})
 
 
-async def test_a_snapshot():
+async def test_a_hard_shutdown_ends_a_clean_one():
     async with client() as user:
-        ref = await user.call("VM.snapshot", VM, "before the change")
-        record = user.db.record("VM", ref)
+        enable(user)
+        give_tools(user)
+        await user.call("VM.start", *START)
+        await asyncio.sleep(15)
+        clean = await user.call("Async.VM.clean_shutdown", VM)
+        await asyncio.sleep(0.1)
+        await user.call("VM.hard_shutdown", VM)
 
-        assert (record["snapshot_of"], record["is_a_snapshot"]) == (VM, True)
-        assert user.db.get("VM", VM, "snapshots") == [ref]
-        assert record["allowed_operations"] == await user.call("VM.get_allowed_operations", ref)
+        assert state(user) == "Halted"
+        assert user.db.get("task", clean, "status") == "cancelled"
 
 
-async def test_a_template_becomes_a_vm():
+async def test_a_reset_is_for_vms_whose_host_is_lost():
     async with client() as user:
-        user.db.write("VM", VM, "is_a_template", value=True)
-        copy = await user.call("VM.clone", VM, "from template")
-        await user.call("VM.provision", copy)
+        enable(user)
+        await user.call("VM.start", *START)
+        domid = str(user.db.get("VM", VM, "domid"))
+        assert await user.error("VM.power_state_reset", VM) == ["DOMAIN_EXISTS", VM, domid]
+        error = ["CANNOT_RESET_CONTROL_DOMAIN", DOM0]
+        assert await user.error("VM.power_state_reset", DOM0) == error
 
-        assert not user.db.get("VM", copy, "is_a_template")
-        assert "start" in user.db.get("VM", copy, "allowed_operations")
+        user.db.write("host_metrics", user.db.get("host", HOST, "metrics"), "live", value=False)
+        await user.call("VM.power_state_reset", VM)
+        assert (state(user), user.db.get("VM", VM, "consoles")) == ("Halted", [])

@@ -20,12 +20,24 @@ from xoproxy.simulator.wiretypes import Json
 HOST, POOL, DOM0 = "OpaqueRef:host", "OpaqueRef:pool", "OpaqueRef:dom0"
 VM, OTHER = "OpaqueRef:vm", "OpaqueRef:other"
 
+# What a VM must have before it can start.
+SIZE: dict[str, Json] = {
+    "VCPUs_max": 2,
+    "VCPUs_at_startup": 1,
+    "memory_static_min": 1 << 28,
+    "memory_dynamic_min": 1 << 29,
+    "memory_dynamic_max": 1 << 30,
+    "memory_static_max": 1 << 30,
+    "domain_type": "hvm",
+    "HVM_boot_policy": "BIOS order",
+}
+
 ESTATE: dict[str, dict[str, dict[str, Json]]] = {
     "pool": {POOL: {"uuid": "pool-uuid", "master": HOST}},
     "host": {HOST: {"uuid": "host-uuid", "enabled": False, "control_domain": DOM0}},
     "VM": {
-        VM: {"uuid": "vm-uuid", "name_label": "one", "other_config": {"mac_seed": "s"}},
-        OTHER: {"uuid": "other-uuid", "name_label": "two"},
+        VM: {**SIZE, "uuid": "vm-uuid", "name_label": "one", "other_config": {"mac_seed": "s"}},
+        OTHER: {**SIZE, "uuid": "other-uuid", "name_label": "two"},
         DOM0: {
             "uuid": "dom0-uuid",
             "is_control_domain": True,
@@ -76,7 +88,13 @@ async def client(release: str | None = None) -> AsyncIterator[Client]:
         events = Events(database, sessions.check)
         legacy = LegacyEvents(database, sessions.check)
         sessions.ended += [events.wake, legacy.wake]
-        world = World(database, sessions, Tasks(database), events, legacy, group, 1.0)
+        hosts = Hosts(database)
+        toolstack = Toolstack(database, sessions, hosts)
+        world = World(
+            *(database, sessions, Tasks(database), events, legacy, group, 1.0),
+            hosts=hosts,
+            toolstack=toolstack,
+        )
         made = Client(world)
         made.session = await sessions.login("root", "secret", "test")
         yield made

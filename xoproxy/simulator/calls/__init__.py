@@ -5,8 +5,11 @@ Importing this package registers all hand-written calls (see `registry`).
 
 from xoproxy.simulator.calls import (
     bond,
+    data_sources,
+    evacuation,
     event,
     host,
+    host_power,
     message,
     network,
     pbd,
@@ -24,13 +27,18 @@ from xoproxy.simulator.calls import (
     vif,
     vlan,
     vm,
+    vm_appliance,
+    vm_copies,
     vm_settings,
 )
 
 __all__ = [
     "bond",
+    "data_sources",
+    "evacuation",
     "event",
     "host",
+    "host_power",
     "message",
     "network",
     "pbd",
@@ -48,5 +56,7 @@ __all__ = [
     "vif",
     "vlan",
     "vm",
+    "vm_appliance",
+    "vm_copies",
     "vm_settings",
 ]

@@ -14,12 +14,15 @@ import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
+from xoproxy.simulator.bell import Bell
 from xoproxy.simulator.calls.registry import Call
+from xoproxy.simulator.database import Write
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.lifecycle import Steps
+from xoproxy.simulator.lifecycle import Steps, Takes
 from xoproxy.simulator.rules import RULES, allow, check
+from xoproxy.simulator.wiretypes import Json
 
-STEP_S: Final = 0.05  # of a real pool's time that one step of an operation takes
+STEP_S: Final = 0.01  # of a real pool's time that one step of an operation takes
 BACKOFF_S: Final = (1.0, 20.0)
 PATIENCE_S: Final = 7200.0
 
@@ -27,7 +30,8 @@ PATIENCE_S: Final = 7200.0
 async def wait_until_allowed(call: Call, cls: str, ref: str, operation: str) -> None:
     """Raise what an operation is refused with; but while another one runs, wait as XAPI does.
 
-    XAPI tries again after 1 to 20 s, for up to two hours (helpers.ml, retry_until_timeout).
+    XAPI tries again after 1 to 20 s, or when the other one has ended, for up to two hours
+    (helpers.ml, retry_until_timeout and Early_wakeup).
     """
     await _wait(call, [(cls, ref, operation)])
 
@@ -42,9 +46,27 @@ async def _wait(call: Call, targets: Sequence[tuple[str, str, str]]) -> None:
         except XapiError as error:
             if error.code != "OTHER_OPERATION_IN_PROGRESS" or loop.time() >= deadline:
                 raise
+            busy = error.params[0], error.params[1]
         else:
             return
-        await asyncio.sleep(random.uniform(*BACKOFF_S) / call.world.speed)
+        await change_of(call, busy, loop.time() + random.uniform(*BACKOFF_S) / call.world.speed)
+        if not call.db.exists("task", call.task):
+            raise XapiError("TASK_CANCELLED", call.task)
+
+
+async def change_of(call: Call, target: tuple[str, str], deadline: float | None = None) -> None:
+    """Wait until an object changes: (class, reference); or until a time of the loop's clock."""
+    bell = Bell()
+
+    def observe(write: Write) -> None:
+        if (write.cls, write.row.ref) == target:
+            bell.ring()
+
+    call.db.observers.append(observe)
+    try:
+        await bell.wait(deadline)
+    finally:
+        call.db.observers.remove(observe)
 
 
 @contextlib.asynccontextmanager
@@ -88,21 +110,30 @@ def _mark(call: Call, cls: str, ref: str, operation: str | None) -> None:
         allow(call.db, cls, ref)
 
 
-async def drive(call: Call, steps: Steps, *, cancellable: bool = False) -> None:
-    """Make the steps, with a pause after each.
+async def drive(call: Call, steps: Steps, *, cancellable: bool = False) -> Json:
+    """Make the steps, each as long as it takes; returns what the generator returns.
 
     Raises:
         XapiError: TASK_CANCELLED when the task was cancelled, or is gone.
     """
-    asked = False
-
-    def cancel() -> None:
-        nonlocal asked
-        asked = True
-
+    asked = asyncio.Event()
     if cancellable:
-        call.world.tasks.cancellable(call.task, cancel)
-    for _ in steps:
-        await asyncio.sleep(STEP_S / call.world.speed)
-        if asked or not call.db.exists("task", call.task):
+        call.world.tasks.cancellable(call.task, asked.set)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        await pause(call, step, asked)
+        if asked.is_set() or not call.db.exists("task", call.task):
             raise XapiError("TASK_CANCELLED", call.task)
+
+
+async def pause(call: Call, step: object, ended: asyncio.Event) -> None:
+    """Let the time of a step pass, unless something ends it."""
+    seconds = STEP_S
+    if isinstance(step, Takes):
+        seconds += step.seconds
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds / call.world.speed):
+            await ended.wait()

@@ -1,224 +1,133 @@
-"""Class `VM`: power operations. They are checked as XAPI does, then run step by step.
+"""Class `VM`: power operations and migrations inside the pool."""
 
-What each writes, and in which order, is the lifecycle's; here is who may, where, and how long.
-"""
-
-import asyncio
-import random
 from typing import Final
 
-from xoproxy.simulator.calls import vm_checks
-from xoproxy.simulator.calls.host import hosts_that_run
+from xoproxy.simulator.calls.operations import wait_until_allowed
 from xoproxy.simulator.calls.registry import Call, Handler, operation
-from xoproxy.simulator.database import RowMissingError
+from xoproxy.simulator.calls.vm_operations import cancel_others, life_of, perform, perform_now
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.lifecycle import Copies, Job, Power, Steps, Writes
-from xoproxy.simulator.wiretypes import Json
+from xoproxy.simulator.rules import vm as vm_rules
+from xoproxy.simulator.rules.placement import is_live, reaches
 
-STEP_S: Final = 0.05
-
-
-class _Run:
-    """One operation under way: the lifecycle's tools, and the task that all of it names."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.writes = Writes(call.db, random.Random())
-        self.power = Power(self.writes)
-        self.job = Job(task=call.task)
-        self._cancelled = False
-
-    def allow_cancel(self) -> None:
-        def cancel() -> None:
-            self._cancelled = True
-
-        self.call.world.tasks.cancellable(self.call.task, cancel)
-
-    def _require_go(self) -> None:
-        if self._cancelled or not self.call.db.exists("task", self.call.task):
-            raise XapiError("TASK_CANCELLED", self.call.task)
-
-    async def drive(self, vm: str, name: str, steps: Steps) -> None:
-        """Make the steps, with a pause after each, inside the operation's brackets.
-
-        It ends early when its task is cancelled, or gone because xapi restarted.
-        """
-        with vm_checks.running(self.call, vm, name):
-            try:
-                for _ in steps:
-                    await asyncio.sleep(STEP_S / self.call.world.speed)
-                    self._require_go()
-            except (XapiError, RowMissingError):
-                self.power.settle(Job(held=[*self.job.held, ("VM", vm)]))
-                raise
-            finally:
-                self.writes.release(self.job)
-
-
-def _with_most_memory(call: Call) -> str:
-    """Choose the host on which to start."""
-
-    def free(host: str) -> int:
-        size: int = call.db.get("host_metrics", call.db.get("host", host, "metrics"), "memory_free")
-        return size
-
-    hosts = hosts_that_run(call)
-    if not hosts:
-        raise XapiError("NO_HOSTS_AVAILABLE")
-    return max(hosts, key=free)
-
-
-def _require_enabled(call: Call, host: str) -> None:
-    if not call.db.get("host", host, "enabled"):
-        raise XapiError("HOST_DISABLED", host)
-
-
-def _require_tools(call: Call, vm: str, name: str) -> None:
-    """Refuse what needs the guest's help when nobody there would hear."""
-    record = vm_checks.check(call, vm, name)
-    if name not in vm_checks.allowed_now(call, record):
-        raise XapiError("VM_LACKS_FEATURE", vm)
+# What a forced shutdown or reboot ends first (message_forwarding.ml).
+_ENDED_BY_REBOOT: Final = {
+    "clean_shutdown",
+    "clean_reboot",
+    "pool_migrate",
+    "call_plugin",
+    "suspend",
+}
+_ENDED_BY_SHUTDOWN: Final = _ENDED_BY_REBOOT | {"hard_reboot", "shutdown"}
 
 
 @operation("VM.start")
 async def start(call: Call, vm: str, paused: bool, _force: bool) -> None:  # noqa: FBT001
-    vm_checks.check(call, vm, "start")
-    await _start(call, vm, "start", _with_most_memory(call), paused=paused)
+    await perform(call, vm, "start", lambda life, job: life.power.start(job, vm, paused=paused))
 
 
 @operation("VM.start_on")
 async def start_on(call: Call, vm: str, host: str, paused: bool, _force: bool) -> None:  # noqa: FBT001
-    vm_checks.check(call, vm, "start_on")
-    _require_enabled(call, host)
-    await _start(call, vm, "start_on", host, paused=paused)
-
-
-async def _start(call: Call, vm: str, name: str, host: str, *, paused: bool) -> None:
-    run = _Run(call)
-    await run.drive(vm, name, run.power.start(run.job, vm, host))
-    if paused:
-        call.db.write("VM", vm, "power_state", "Paused")
-        vm_checks.allow(call, vm)
+    if "evacuate" in call.db.get("host", host, "current_operations").values():
+        raise XapiError("HOST_EVACUATE_IN_PROGRESS", host)
+    await perform(
+        call, vm, "start_on", lambda life, job: life.power.start(job, vm, host, paused=paused)
+    )
 
 
 @operation("VM.resume")
 async def resume(call: Call, vm: str, paused: bool, _force: bool) -> None:  # noqa: FBT001
-    vm_checks.check(call, vm, "resume")
-    await _resume(call, vm, "resume", _with_most_memory(call), paused=paused)
+    await perform(call, vm, "resume", lambda life, job: life.power.resume(job, vm, paused=paused))
 
 
 @operation("VM.resume_on")
 async def resume_on(call: Call, vm: str, host: str, paused: bool, _force: bool) -> None:  # noqa: FBT001
-    vm_checks.check(call, vm, "resume_on")
-    _require_enabled(call, host)
-    await _resume(call, vm, "resume_on", host, paused=paused)
+    call.db.row("host", host)
+    await perform(
+        call, vm, "resume_on", lambda life, job: life.power.resume(job, vm, host, paused=paused)
+    )
 
 
-async def _resume(call: Call, vm: str, name: str, host: str, *, paused: bool) -> None:
-    run = _Run(call)
-    await run.drive(vm, name, run.power.resume(run.job, vm, host))
-    if paused:
-        call.db.write("VM", vm, "power_state", "Paused")
-        vm_checks.allow(call, vm)
+@operation("VM.pause")
+async def pause(call: Call, vm: str) -> None:
+    await perform(call, vm, "pause", lambda life, job: life.power.pause(job, vm))
 
 
-@operation("VM.clean_shutdown")
-async def clean_shutdown(call: Call, vm: str) -> None:
-    _require_tools(call, vm, "clean_shutdown")
-    run = _Run(call)
-    await run.drive(vm, "clean_shutdown", run.power.shutdown(vm))
+@operation("VM.unpause")
+async def unpause(call: Call, vm: str) -> None:
+    await perform(call, vm, "unpause", lambda life, job: life.power.unpause(job, vm))
 
 
-@operation("VM.hard_shutdown")
-async def hard_shutdown(call: Call, vm: str) -> None:
-    run = _Run(call)
-    await run.drive(vm, "hard_shutdown", run.power.shutdown(vm))
+def _shutting_down(name: str) -> Handler:
+    async def run(call: Call, vm: str) -> None:
+        await wait_until_allowed(call, "VM", vm, name)
+        if name == "hard_shutdown":
+            await cancel_others(call, vm, _ENDED_BY_SHUTDOWN)
+        await perform_now(call, vm, lambda life, job: life.power.shutdown(job, vm, name))
+
+    return run
 
 
-@operation("VM.shutdown")
-async def shutdown(call: Call, vm: str) -> None:
-    """Ask the guest where it can hear, else switch it off."""
-    record = vm_checks.check(call, vm, "hard_shutdown")
-    clean = "clean_shutdown" in vm_checks.allowed_now(call, record)
-    await (clean_shutdown if clean else hard_shutdown)(call, vm)
+def _rebooting(name: str) -> Handler:
+    async def run(call: Call, vm: str) -> None:
+        await wait_until_allowed(call, "VM", vm, name)
+        if name == "hard_reboot":
+            await cancel_others(call, vm, _ENDED_BY_REBOOT)
+        await perform_now(call, vm, lambda life, job: life.power.reboot(job, vm, name))
+
+    return run
+
+
+for _name in ("clean_shutdown", "hard_shutdown", "shutdown"):
+    operation(f"VM.{_name}")(_shutting_down(_name))
+for _name in ("clean_reboot", "hard_reboot"):
+    operation(f"VM.{_name}")(_rebooting(_name))
 
 
 @operation("VM.suspend")
 async def suspend(call: Call, vm: str) -> None:
-    _require_tools(call, vm, "suspend")
-    run = _Run(call)
-    await run.drive(vm, "suspend", run.power.suspend(run.job, vm, _suspend_sr(call, vm)))
+    await perform(
+        call,
+        vm,
+        "suspend",
+        lambda life, job: life.power.suspend(job, vm, lambda: suspend_sr(call, vm)),
+    )
 
 
-def _suspend_sr(call: Call, vm: str) -> str:
+def suspend_sr(call: Call, vm: str) -> str:
     """Find where the memory goes: the VM's choice, its host's, the pool's."""
     record = call.db.record("VM", vm)
+    host = record["resident_on"]
     choices = [record["suspend_SR"]]
-    if call.db.exists("host", record["resident_on"]):
-        choices.append(call.db.get("host", record["resident_on"], "suspend_image_sr"))
+    if call.db.exists("host", host):
+        choices.append(call.db.get("host", host, "suspend_image_sr"))
     for pool in call.db.refs("pool"):
         choices += [call.db.get("pool", pool, f) for f in ("suspend_image_SR", "default_SR")]
     for sr in choices:
-        if call.db.exists("SR", sr):
+        if call.db.exists("SR", sr) and reaches(call.db, host, [sr]):
             return str(sr)
     raise XapiError("VM_NO_SUSPEND_SR", vm)
 
 
 @operation("VM.pool_migrate")
-async def pool_migrate(call: Call, vm: str, host: str, _options: dict[str, str]) -> None:
-    vm_checks.check(call, vm, "pool_migrate")
-    _require_enabled(call, host)
-    run = _Run(call)
-    run.allow_cancel()
-    await run.drive(vm, "pool_migrate", run.power.migrate(run.job, vm, host))
+async def pool_migrate(call: Call, vm: str, host: str, options: dict[str, str]) -> None:
+    """Move a VM within the pool; "force" trusts a guest that has not said that it can."""
+    call.db.row("host", host)
+    if options.get("force") == "true":
+        refused = vm_rules.refusal(call.db, vm, "pool_migrate", strict=False)
+        if refused is None:
+            await perform_now(call, vm, lambda life, job: life.power.migrate(job, vm, host))
+            return
+    await perform(call, vm, "pool_migrate", lambda life, job: life.power.migrate(job, vm, host))
 
 
-@operation("VM.snapshot")
-async def snapshot(call: Call, vm: str, name: str, _ignored: list[str]) -> str:
-    run = _Run(call)
-    await run.drive(vm, "snapshot", Copies(run.writes).snapshot(vm, name))
-    newest: str = call.db.get("VM", vm, "snapshots")[0]
-    return newest
-
-
-@operation("VM.provision")
-def provision(call: Call, vm: str) -> None:
-    """Make a VM of a copied template."""
-    with vm_checks.running(call, vm, "provision"):
-        call.db.write("VM", vm, "is_a_template", value=False)
-
-
-def _plain(name: str) -> Handler:
-    """Make an operation that changes one field or little more."""
-
-    async def run(call: Call, vm: str) -> None:
-        if name == "clean_reboot":
-            _require_tools(call, vm, name)
-        one = _Run(call)
-        steps = {
-            "pause": lambda: one.power.pause(vm),
-            "unpause": lambda: one.power.unpause(vm),
-            "clean_reboot": lambda: one.power.reboot(one.job, vm),
-            "hard_reboot": lambda: one.power.reboot(one.job, vm),
-        }
-        await one.drive(vm, name, steps[name]())
-
-    return run
-
-
-for _name in ("pause", "unpause", "clean_reboot", "hard_reboot"):
-    operation(f"VM.{_name}")(_plain(_name))
-
-
-def _refusing(name: str) -> Handler:
-    """Make an operation that knows when it is refused, and no more yet."""
-
-    def run(call: Call, vm: str, *_arguments: Json) -> None:
-        vm_checks.check(call, vm, name)
-        raise XapiError("NOT_IMPLEMENTED", f"VM.{name}")
-
-    return run
-
-
-for _name in ("checkpoint", "copy", "send_sysrq", "send_trigger"):
-    operation(f"VM.{_name}")(_refusing(_name))
+@operation("VM.power_state_reset")
+def power_state_reset(call: Call, vm: str) -> None:
+    """Declare a VM halted whose host is lost; xapi does not believe it of one that lives."""
+    record = call.db.record("VM", vm)
+    if record["is_control_domain"]:
+        raise XapiError("CANNOT_RESET_CONTROL_DOMAIN", vm)
+    host = record["resident_on"]
+    alive = record["power_state"] in {"Running", "Paused"} and call.db.exists("host", host)
+    if alive and is_live(call.db, host):
+        raise XapiError("DOMAIN_EXISTS", vm, str(record["domid"]))
+    life_of(call).power.reset(vm)

@@ -1,38 +1,12 @@
-"""Class `VM`: rows that come and go."""
+"""Class `VM`: new ones, questions about them, and requests to their guests."""
 
 import uuid as uuids
 
-from xoproxy.simulator.calls import vm_checks
-from xoproxy.simulator.calls.host import hosts_that_run
-from xoproxy.simulator.calls.registry import Call, operation
+from xoproxy.simulator.calls.operations import operation_on, wait_until_allowed
+from xoproxy.simulator.calls.registry import Call, Handler, RecordResult, operation
 from xoproxy.simulator.failures import XapiError
-from xoproxy.simulator.lifecycle import devices
+from xoproxy.simulator.rules import allow, check, placement
 from xoproxy.simulator.wiretypes import NULL, Json
-
-MIB = 1 << 20
-
-# Fields of a VM that its copy does not take over.
-_OWN_FIELDS = {
-    "affinity": NULL,
-    "blobs": {},
-    "children": [],
-    "consoles": [],
-    "current_operations": {},
-    "domid": -1,
-    "guest_metrics": NULL,
-    "is_default_template": False,
-    "last_booted_record": "",
-    "parent": NULL,
-    "power_state": "Halted",
-    "resident_on": NULL,
-    "scheduled_to_be_resident_on": NULL,
-    "snapshot_info": {},
-    "snapshot_of": NULL,
-    "snapshot_time": "19700101T00:00:00Z",
-    "suspend_VDI": NULL,
-    "transportable_snapshot_id": "",
-    "uuid": "",
-}
 
 
 @operation("VM.create")
@@ -52,91 +26,115 @@ def create(call: Call, record: dict[str, Json]) -> str:
         "suspend_VDI": NULL,
         "blocked_operations": {},
         "last_booted_record": "",
-        "memory_overhead": overhead_of(record),
+        "metrics": call.db.create("VM_metrics", {"VCPUs_utilisation": {"0": 0.0}}),
     }
-    return _add(call, made)
+    vm = call.db.create("VM", made)
+    allow(call.db, "VM", vm)
+    refresh_overhead(call, vm)
+    return vm
 
 
-@operation("VM.clone")
-def clone(call: Call, vm: str, new_name: str) -> str:
-    """Copy a VM with its devices; the new one gets addresses of its own."""
-    with vm_checks.running(call, vm, "clone") as record:
-        other_config = {**record["other_config"], "mac_seed": str(uuids.uuid4())}
-        copy = _add(
-            call,
-            {**record, **_OWN_FIELDS, "name_label": new_name, "other_config": other_config},
-        )
-        for vbd in record["VBDs"]:
-            _clone_vbd(call, vbd, copy)
-        for vif in record["VIFs"]:
-            source = call.db.record("VIF", vif)
-            mac = devices.mac_of(source["device"], other_config["mac_seed"])
-            devices.add_vif(call.db, {**source, "uuid": "", "VM": copy, "MAC": mac})
-    return copy
-
-
-@operation("VM.destroy")
-def destroy(call: Call, vm: str) -> None:
-    """Delete a VM and what is its own; disks stay."""
-    if call.db.get("VM", vm, "is_default_template"):
-        raise XapiError("VM_CANNOT_DELETE_DEFAULT_TEMPLATE", vm)
-    with vm_checks.running(call, vm, "destroy") as record:
-        call.db.write("VM", vm, "appliance", NULL)
-        for vbd in record["VBDs"]:
-            devices.remove_device(call.db, "VBD", vbd)
-        for vif in record["VIFs"]:
-            devices.remove_device(call.db, "VIF", vif)
-        for cls, field in (("console", "consoles"), ("VTPM", "VTPMs"), ("VUSB", "VUSBs")):
-            for ref in record[field]:
-                call.db.destroy(cls, ref)
-        for cls, field in (("VM_metrics", "metrics"), ("VM_guest_metrics", "guest_metrics")):
-            if call.db.exists(cls, record[field]):
-                call.db.destroy(cls, record[field])
-        call.db.destroy("VM", vm)
+def refresh_overhead(call: Call, vm: str) -> None:
+    size = placement.overhead_of(call.db.record("VM", vm))
+    call.db.write("VM", vm, "memory_overhead", size)
 
 
 @operation("VM.get_possible_hosts")
 def get_possible_hosts(call: Call, vm: str) -> list[str]:
     call.db.row("VM", vm)
-    return hosts_that_run(call)
+    return placement.possible_hosts(call.db, vm)
+
+
+@operation("VM.assert_can_boot_here")
+def assert_can_boot_here(call: Call, vm: str, host: str) -> None:
+    placement.require(call.db, vm, host)
+
+
+@operation("VM.assert_agile")
+def assert_agile(call: Call, vm: str) -> None:
+    """Refuse a VM that could not run on every host: its disks must be on shared storage."""
+    for sr in placement.storage_of(call.db, call.db.record("VM", vm)):
+        if not call.db.get("SR", sr, "shared"):
+            raise XapiError("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", sr)
 
 
 @operation("VM.assert_operation_valid")
 def assert_operation_valid(call: Call, vm: str, name: str) -> None:
-    vm_checks.check(call, vm, name)
+    check(call.db, "VM", vm, name)
 
 
 @operation("VM.update_allowed_operations")
 def update_allowed_operations(call: Call, vm: str) -> None:
-    vm_checks.allow(call, vm)
+    """Bring up to date what a VM advertises, and before it what its devices do."""
+    record = call.db.record("VM", vm)
+    for cls, field in (("VBD", "VBDs"), ("VIF", "VIFs")):
+        for device in record[field]:
+            allow(call.db, cls, device)
+    allow(call.db, "VM", vm)
 
 
 @operation("VM.compute_memory_overhead")
 def compute_memory_overhead(call: Call, vm: str) -> int:
-    return overhead_of(call.db.record("VM", vm))
+    return placement.overhead_of(call.db.record("VM", vm))
 
 
-def overhead_of(record: dict[str, Json]) -> int:
-    """Estimate what a VM needs besides its memory: page tables, device models."""
-    vcpus: int = record["VCPUs_max"]
-    memory: int = record["memory_static_max"]
-    return (3 + vcpus + memory // MIB // 128) * MIB
+@operation("VM.maximise_memory")
+def maximise_memory(call: Call, vm: str, total: int, _approximate: bool) -> int:  # noqa: FBT001
+    """Tell with how much memory a VM would need this much with its overhead."""
+    record = call.db.record("VM", vm)
+    low, high = 0, total
+    while low < high:
+        size = (low + high + 1) // 2
+        if size + placement.overhead_of({**record, "memory_static_max": size}) <= total:
+            low = size
+        else:
+            high = size - 1
+    return low
 
 
-def _add(call: Call, record: dict[str, Json]) -> str:
-    metrics = call.db.create("VM_metrics", {"VCPUs_utilisation": {"0": 0.0}})
-    made = {**record, "metrics": metrics}
-    vm = call.db.create("VM", made)
-    vm_checks.allow(call, vm)
-    return vm
+@operation("VM.get_boot_record")
+def get_boot_record(call: Call, vm: str) -> RecordResult:
+    """Return the record of a VM, which is what it was booted with."""
+    check(call.db, "VM", vm, "get_boot_record")
+    return RecordResult(call.db.model.classes["VM"], call.db.row("VM", vm))
 
 
-def _clone_vbd(call: Call, vbd: str, vm: str) -> None:
-    """Copy a VBD and, unless it is a CD drive, the disk in it."""
-    source = call.db.record("VBD", vbd)
-    vdi = source["VDI"]
-    if source["type"] == "Disk" and call.db.exists("VDI", vdi):
-        disk = call.db.record("VDI", vdi)
-        new = str(uuids.uuid4())
-        vdi = call.db.create("VDI", {**disk, "uuid": new, "location": new})
-    devices.add_vbd(call.db, {**source, "uuid": "", "VM": vm, "VDI": vdi})
+@operation("VM.get_cooperative")
+def get_cooperative(call: Call, vm: str) -> bool:
+    """Return true: XAPI keeps this call for old clients only."""
+    call.db.row("VM", vm)
+    return True
+
+
+@operation("VM.query_services")
+def query_services(call: Call, vm: str) -> dict[str, str]:
+    check(call.db, "VM", vm, "query_services")
+    return {}
+
+
+# -- requests to guests --------------------------------------------------------------------
+
+
+def _to_guest(name: str) -> Handler:
+    """Make a request that a guest gets and that leaves no trace in the database."""
+
+    async def run(call: Call, vm: str, _what: str) -> None:
+        await wait_until_allowed(call, "VM", vm, name)
+        with operation_on(call, "VM", vm, name):
+            pass
+
+    return run
+
+
+for _name in ("send_sysrq", "send_trigger"):
+    operation(f"VM.{_name}")(_to_guest(_name))
+
+
+@operation("VM.call_plugin")
+def call_plugin(call: Call, vm: str, plugin: str, function: str, _arguments: dict[str, str]) -> str:
+    """Ask a guest's agent for something; there is one plugin, and guests here have none of it."""
+    with operation_on(call, "VM", vm, "call_plugin"):
+        if plugin != "guest-agent-operation":
+            raise XapiError("XENAPI_MISSING_PLUGIN", plugin)
+        text = f'The requested fn "{function}" could not be found in plugin "{plugin}".'
+        raise XapiError("XENAPI_PLUGIN_FAILURE", "failed to find fn", text, text)

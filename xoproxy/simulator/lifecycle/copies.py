@@ -1,147 +1,102 @@
-"""Virtual machines that come and go: clones, snapshots, destruction."""
+"""Virtual machines made from others: clones, full copies, snapshots, and with their memory.
 
+(xapi_vm_clone.ml, xapi_vm_snapshot.ml; semantics.md 7.)
+"""
+
+from collections.abc import Callable, Generator
 from typing import Any
 
-from xoproxy.simulator import sexpr
-from xoproxy.simulator.lifecycle.writes import NULL, Record, Steps, Writes
+from xoproxy.simulator.lifecycle.duplicates import Duplicates
+from xoproxy.simulator.lifecycle.power import Power
+from xoproxy.simulator.lifecycle.writes import Job, Record, Writes
 
 
 class Copies:
-    """Makes VMs from VMs, and removes them with their disks."""
+    """Makes VMs from VMs. Each operation returns the new one."""
 
     def __init__(self, writes: Writes) -> None:
         self._w = writes
         self._db = writes.db
+        self._rows = Duplicates(writes)
 
-    def clone(self, vm: str, label: str) -> Steps:
-        """Copy a halted VM with its disks and NICs."""
-        record = self._db.record("VM", vm)
-        metrics = self._w.add("VM_metrics", {"install_time": self._w.clock(), "hvm": True})
-        yield 1
-        link: Record = {"parent": NULL, "suspend_VDI": NULL, "guest_metrics": NULL}
-        other = {"other_config": {**record["other_config"], "mac_seed": self._w.uuid()}}
-        clone = self._copy_vm(record, name_label=label, metrics=metrics, **link, **other)
-        yield 1
-        for vbd in record["VBDs"]:
-            disk = self._copied_disk(vbd, label)
-            yield int(disk is not None)
-            self._copy_device("VBD", vbd, VM=clone, VDI=disk or NULL, currently_attached=False)
-            yield 1
-        for vif in record["VIFs"]:
-            mac = "ca:" + self._w.rng.randbytes(5).hex(":")
-            self._copy_device("VIF", vif, VM=clone, MAC=mac, currently_attached=False)
-            yield 1
-        yield self._w.allow(clone)
-        yield self._w.message("VM_CLONED", clone, f"cloned from {record['name_label']}")
+    def clone(self, job: Job, vm: str, label: str) -> Generator[Any, None, str]:
+        """Copy a VM with its disks, which share their contents with the old ones.
 
-    def snapshot(self, vm: str, label: str) -> Steps:
-        """Take a snapshot of a VM and of its disks."""
-        record = self._db.record("VM", vm)
+        Without an alert: XAPI has one for it, but no longer sends it (recorded from 24.0.0).
+        """
+        yield self._w.hold(job, "VM", vm, "clone")
+        disks = yield from self._rows.clone_disks(job, vm)
+        clone = yield from self._rows.make(job, vm, "clone", label, disks)
+        yield from self._rows.finish(job, vm, clone)
+        return clone
+
+    def copy(self, job: Job, vm: str, label: str, sr: str) -> Generator[Any, None, str]:
+        """Copy a VM with its disks in full, to an SR or (NULL) each beside the old one."""
+        yield self._w.hold(job, "VM", vm, "copy")
+        disks = yield from self._rows.copy_disks(job, vm, sr)
+        copy = yield from self._rows.make(job, vm, "copy", label, disks)
+        yield from self._rows.finish(job, vm, copy)
+        return copy
+
+    def snapshot(
+        self, job: Job, vm: str, label: str, ignored: frozenset[str] = frozenset()
+    ) -> Generator[Any, None, str]:
+        """Take a snapshot of a VM and of its disks, but for the `ignored` ones."""
+        yield self._w.hold(job, "VM", vm, "snapshot")
+        info = self._info(vm)
+        snapshot = yield from self._snapshot_of(job, vm, "snapshot", label, info, ignored)
+        yield from self._rows.finish(job, vm, snapshot)
+        yield self._w.message("VM_SNAPSHOTTED", vm, f"snapshotted, snapshot name: {label}")
+        return snapshot
+
+    def checkpoint(
+        self, job: Job, vm: str, label: str, power: Power, choose_sr: Callable[[], str]
+    ) -> Generator[Any, None, str]:
+        """Take a snapshot with the memory; a VM that runs keeps its host, but stands still.
+
+        Args:
+            job: the operation.
+            vm: what it is taken of.
+            label: of the checkpoint.
+            power: suspends the VM.
+            choose_sr: tells where the memory of a running VM goes.
+        """
+        yield self._w.hold(job, "VM", vm, "checkpoint")
+        info = self._info(vm)
+        runs = self._db.get("VM", vm, "power_state") == "Running"
+        if runs:
+            yield from power.write_memory_image(job, vm, choose_sr())
+            yield self._w.set("VM", vm, power_state="Suspended")
+        checkpoint = yield from self._snapshot_of(job, vm, "checkpoint", label, info)
+        if runs:
+            yield self._w.set("VM", vm, power_state="Running")
+            yield from power.domains.renew(vm)
+            yield from power.drop_memory_image(vm)
+        yield from self._rows.finish(job, vm, checkpoint)
+        yield self._w.message("VM_CHECKPOINTED", vm, f"checkpointed, snapshot name: {label}")
+        return checkpoint
+
+    def _snapshot_of(
+        self,
+        job: Job,
+        vm: str,
+        operation: str,
+        label: str,
+        info: Record,
+        ignored: frozenset[str] = frozenset(),
+    ) -> Generator[Any, None, str]:
         taken = self._w.clock()
-        disks: dict[str, str] = {}
-        for vbd in record["VBDs"]:
-            link: Record = {"is_a_snapshot": True, "snapshot_time": taken}
-            disk = self._copied_disk(vbd, None, link)
-            if disk is not None:
-                disks[vbd] = disk
-                yield 1
-        metrics = self._w.add("VM_metrics", {"hvm": True})
-        yield 1
-        info = {"power-state-at-snapshot": record["power_state"]}
-        record = self._db.record("VM", vm)  # its parent may be another one by now
-        snapshot = self._copy_vm(
-            record,
-            name_label=label,
-            metrics=metrics,
-            is_a_template=True,
-            is_a_snapshot=True,
-            snapshot_of=vm,
-            snapshot_time=taken,
-            snapshot_info={**info, "disk-snapshot-type": "crash_consistent"},
-            snapshot_metadata=sexpr.write_struct(record),
-            guest_metrics=NULL,
-            suspend_VDI=NULL,
-            tags=[],
-        )
-        yield 1
-        yield self._w.set("VM", vm, parent=snapshot)
-        for vbd, disk in disks.items():
-            self._copy_device("VBD", vbd, VM=snapshot, VDI=disk, currently_attached=False)
-            yield 1
-        for vif in record["VIFs"]:
-            self._copy_device("VIF", vif, VM=snapshot, currently_attached=False)
-            yield 1
-        yield self._w.allow(snapshot)
-        yield self._w.message("VM_SNAPSHOTTED", vm, "snapshotted")
-
-    def destroy(self, vm: str, *, with_disks: bool = True) -> Steps:
-        """Destroy a VM that is not alive. XAPI keeps the disks; most clients remove them then."""
-        record = self._db.record("VM", vm)
-        disks = [self._db.get("VBD", vbd, "VDI") for vbd in record["VBDs"] if self._owns_disk(vbd)]
-        for child in self._db.get("VM", vm, "children"):
-            yield self._w.set("VM", child, parent=NULL)
-        for cls, name in (("VBD", "VBDs"), ("VIF", "VIFs")):
-            while devices := self._db.get("VM", vm, name):
-                self._db.destroy(cls, devices[0])
-                yield 1
-        # One step: the VM would point at nothing in between. Somebody may have added devices.
-        writes = 0
-        for cls, name in (("VBD", "VBDs"), ("VIF", "VIFs")):
-            for device in self._db.get("VM", vm, name):
-                self._db.destroy(cls, device)
-                writes += 1
-        for cls, name in (("VM_metrics", "metrics"), ("VM_guest_metrics", "guest_metrics")):
-            if self._db.exists(cls, record[name]):
-                self._db.destroy(cls, record[name])
-                writes += 1
-        self._db.destroy("VM", vm)
-        yield writes + 1
-        for disk in disks if with_disks else ():
-            hanging = ("VBDs", "snapshots", "crash_dumps")
-            if self._db.exists("VDI", disk) and not any(
-                self._db.get("VDI", disk, name) for name in hanging
-            ):
-                self._db.destroy("VDI", disk)
-                yield 1
-
-    def _owns_disk(self, vbd: str) -> bool:
-        disk = self._w.target("VBD", vbd, "VDI", "VDI")
-        is_disk = disk is not None and self._db.get("VBD", vbd, "type") == "Disk"
-        return is_disk and len(self._db.get("VDI", disk or NULL, "VBDs")) == 1
-
-    def _copied_disk(self, vbd: str, label: str | None, link: Record | None = None) -> str | None:
-        """Copy the disk of a VBD; None when there is none to copy."""
-        if not self._owns_disk(vbd):
-            return None
-        disk = self._db.get("VBD", vbd, "VDI")
-        record = self._db.record("VDI", disk)
-        name = record["name_label"] if label is None else f"{label} {self._w.rng.randrange(10)}"
-        extra = {**link, "snapshot_of": disk} if link else {}
-        size = record["virtual_size"]
-        return self._w.add("VDI", self._w.disk_record(record["SR"], name, size, **extra))
-
-    def _copy_vm(self, record: Record, **changes: Any) -> str:  # noqa: ANN401
-        life = {
-            "uuid": self._w.uuid(),
-            "power_state": "Halted",
-            "resident_on": NULL,
-            "affinity": NULL,
-            "scheduled_to_be_resident_on": NULL,
-            "domid": -1,
-            "current_operations": {},
-            "allowed_operations": [],
-            "is_default_template": False,
-            "appliance": NULL,
-            "groups": [],
+        disks = yield from self._rows.snapshot_disks(job, vm, taken, ignored)
+        link: Record = {
+            "is_a_template": True,
+            "is_a_snapshot": True,
+            "snapshot_of": vm,
+            "snapshot_time": taken,
+            "snapshot_info": info,
+            "snapshot_metadata": self._w.describe(vm),
         }
-        return self._w.add("VM", {**record, **life, **changes})
+        return (yield from self._rows.make(job, vm, operation, label, disks, **link))
 
-    def _copy_device(self, cls: str, device: str, **changes: Any) -> str:  # noqa: ANN401
-        """Give a copied VM (`changes["VM"]`) what its source has."""
-        self._db.row("VM", changes["VM"])  # raises when the copy was destroyed meanwhile
-        record = self._db.record(cls, device)
-        operations = ["attach"]
-        if cls == "VBD" and record["type"] == "CD":
-            changes |= {"VDI": NULL, "empty": True}
-        fresh: Record = {"uuid": self._w.uuid(), "current_operations": {}, "metrics": NULL}
-        return self._w.add(cls, {**record, **fresh, "allowed_operations": operations, **changes})
+    def _info(self, vm: str) -> Record:
+        state = self._db.get("VM", vm, "power_state")
+        return {"power-state-at-snapshot": state, "disk-snapshot-type": "crash_consistent"}

@@ -1,7 +1,19 @@
-"""Power operations of virtual machines."""
+"""Power operations of virtual machines, each with its marks, writes and alert in XAPI's order.
 
-from xoproxy.simulator import allowed
-from xoproxy.simulator.lifecycle.writes import NULL, Job, Steps, Writes
+(semantics.md 7; message_forwarding.ml and xapi_xenops.ml.) Whoever runs one has checked that the
+VM allows it. An operation that ends early is put right by `settle`.
+"""
+
+from collections.abc import Callable
+
+from xoproxy.simulator.lifecycle.domains import Domains
+from xoproxy.simulator.lifecycle.writes import NULL, Job, Steps, Takes, Writes
+from xoproxy.simulator.rules import allow, placement
+from xoproxy.simulator.rules.devices import attach_refusal
+
+GUEST_S = 4.0  # in which a guest shuts down or gets ready to be suspended
+COPY_S = 3.0  # in which memory goes to a disk or to another host
+_LAST_CHANCE_S = 1.0
 
 
 class Power:
@@ -10,189 +22,246 @@ class Power:
     def __init__(self, writes: Writes) -> None:
         self._w = writes
         self._db = writes.db
-        vms = writes.db.refs("VM")
-        self._domid = 1 + max((int(writes.db.get("VM", vm, "domid")) for vm in vms), default=0)
+        self.domains = Domains(writes)
 
-    def start(self, job: Job, vm: str, host: str) -> Steps:
-        yield self._w.hold(job, "host", host, "vm_start")
-        yield self._w.set("VM", vm, scheduled_to_be_resident_on=host)
-        yield from self._attach(vm, attached=True)
-        yield self._w.progress(job, 0.3)
-        yield from self._boot(vm, host)
-        yield self._w.message("VM_STARTED", vm, f"started on host: {self._name(host)}")
+    # -- up ----------------------------------------------------------------------------------
 
-    def shutdown(self, vm: str) -> Steps:
-        host = self._db.get("VM", vm, "resident_on")
-        yield self._w.set("VM", vm, ha_always_run=False, power_state="Halted")
-        yield from self._attach(vm, attached=False)
+    def start(self, job: Job, vm: str, host: str | None = None, *, paused: bool = False) -> Steps:
+        """Start a VM, without a host where there is most room."""
+        operation = "start" if host is None else "start_on"
+        yield self._w.hold(job, "VM", vm, operation)
+        yield from self._mark_devices(job, vm, "VBDs", "VIFs")
+        yield from self.domains.prepare(vm)
+        there = self._place(vm, host)
+        yield from self.domains.reserve(job, vm, there, "vm_start")
+        if self._db.get("VM", vm, "ha_restart_priority") == "restart":
+            yield self._w.set("VM", vm, ha_always_run=True)
+        yield from self.domains.attach(vm)
+        yield from self.domains.build(job, vm, there, paused=paused)
+        yield Takes(self._db.get("VM", vm, "start_delay"))
+        yield from self._release_all(job)
+        yield from self.domains.allow_devices(vm)
+        yield self._w.message("VM_STARTED", vm, f"started on host: {self._name(there)}")
+
+    def resume(self, job: Job, vm: str, host: str | None = None, *, paused: bool = False) -> Steps:
+        operation = "resume" if host is None else "resume_on"
+        yield self._w.hold(job, "VM", vm, operation)
+        yield from self._mark_devices(job, vm, "VBDs")
+        there = self._place(vm, host)
+        yield from self.domains.reserve(job, vm, there, "vm_resume")
+        if self._db.get("VM", vm, "ha_restart_priority") == "restart":
+            yield self._w.set("VM", vm, ha_always_run=True)
+        yield Takes(COPY_S)
+        yield from self.domains.build(job, vm, there, paused=paused)
+        yield from self.drop_memory_image(vm)
+        yield from self._release_all(job)
+        yield from self.domains.allow_devices(vm)
+        yield self._w.message("VM_RESUMED", vm, f"resumed on host: {self._name(there)}")
+
+    def unpause(self, job: Job, vm: str) -> Steps:
+        yield from self._set_power_state(job, vm, "unpause", "Running")
+        yield self._w.message("VM_UNPAUSED", vm, "unpaused")
+        yield from self.domains.allow_devices(vm)
+
+    # -- down --------------------------------------------------------------------------------
+
+    def shutdown(self, job: Job, vm: str, operation: str) -> Steps:
+        """Shut a VM down: clean_shutdown, hard_shutdown, or shutdown (clean where it can be)."""
+        yield self._w.hold(job, "VM", vm, operation)
+        yield self._w.set("VM", vm, ha_always_run=False)
+        if operation != "hard_shutdown" and self._db.get("VM", vm, "power_state") == "Running":
+            yield self._w.progress(job, 0.1)
+            yield Takes(GUEST_S)
+        if self._db.get("VM", vm, "power_state") != "Halted":
+            yield from self.halt(vm)
+        yield Takes(self._db.get("VM", vm, "shutdown_delay"))
+        yield from self._release_all(job)
+        yield self._w.message(
+            "VM_SHUTDOWN", vm, "shutdown forcibly" if operation == "hard_shutdown" else "shutdown"
+        )
+        yield from self.domains.allow_devices(vm)
+
+    def halt(self, vm: str) -> Steps:
+        """Bring a VM to Halted, without marks or alert; a suspended one loses its memory."""
+        yield from self.drop_memory_image(vm)
+        alive = self._db.exists("host", self._db.get("VM", vm, "resident_on"))
+        yield self._w.set("VM", vm, power_state="Halted")
+        yield from self.domains.detach(vm)
         yield self._w.set("VM", vm, requires_reboot=False)
-        yield from self._go_down(vm, host)
-        yield self._w.message("VM_SHUTDOWN", vm, "shutdown")
+        if alive:
+            yield from self.domains.leave(vm)
+        else:
+            yield self._w.set("VM", vm, scheduled_to_be_resident_on=NULL, domid=-1)
+            yield allow(self._db, "VM", vm)
+        yield from self.domains.allow_devices(vm)
 
-    def suspend(self, job: Job, vm: str, sr: str) -> Steps:
-        host = self._db.get("VM", vm, "resident_on")
-        size = self._db.get("VM", vm, "memory_static_max")
-        vdi = self._w.add("VDI", self._w.disk_record(sr, "Suspend image", size, type="suspend"))
-        yield 1
-        yield self._w.set("VM", vm, suspend_VDI=vdi)
-        yield self._w.progress(job, 0.6)
+    def suspend(self, job: Job, vm: str, choose_sr: Callable[[], str]) -> Steps:
+        """Suspend a VM; its memory goes to the SR that is chosen then."""
+        yield self._w.hold(job, "VM", vm, "suspend")
+        yield self._w.set("VM", vm, ha_always_run=False)
+        yield from self.write_memory_image(job, vm, choose_sr())
         yield self._w.set("VM", vm, power_state="Suspended")
-        yield from self._go_down(vm, host)
+        job.made.clear()
+        yield from self.domains.leave(vm)
+        yield from self._release_all(job)
         yield self._w.message("VM_SUSPENDED", vm, "suspended")
+        yield from self.domains.allow_devices(vm)
 
-    def resume(self, job: Job, vm: str, host: str) -> Steps:
-        yield self._w.hold(job, "host", host, "vm_resume")
-        yield self._w.set("VM", vm, scheduled_to_be_resident_on=host)
+    def pause(self, job: Job, vm: str) -> Steps:
+        yield from self._set_power_state(job, vm, "pause", "Paused")
+        yield self._w.message("VM_PAUSED", vm, "paused")
+        yield from self.domains.allow_devices(vm)
+
+    # -- alive -------------------------------------------------------------------------------
+
+    def reboot(self, job: Job, vm: str, operation: str) -> Steps:
+        """Reboot a VM: clean_reboot or hard_reboot."""
+        yield self._w.hold(job, "VM", vm, operation)
+        yield from self._mark_devices(job, vm, "VBDs", "VIFs")
+        if operation == "clean_reboot":
+            yield Takes(GUEST_S)
         yield self._w.progress(job, 0.5)
-        yield from self._boot(vm, host)
-        image = self._w.target("VM", vm, "suspend_VDI", "VDI")
-        yield self._w.set("VM", vm, suspend_VDI=NULL)
-        if image is not None:
-            self._db.destroy("VDI", image)
-            yield 1
-        yield self._w.message("VM_RESUMED", vm, f"resumed on host: {self._name(host)}")
-
-    def reboot(self, job: Job, vm: str) -> Steps:
-        host = self._db.get("VM", vm, "resident_on")
-        yield self._w.progress(job, 0.4)
-        yield from self._new_domain(vm, host)
-        yield from self._renew_guest_metrics(vm)
-        yield self._w.message("VM_REBOOTED", vm, "rebooted")
-
-    def pause(self, vm: str) -> Steps:
-        yield self._w.set("VM", vm, power_state="Paused")
-
-    def unpause(self, vm: str) -> Steps:
+        yield Takes(_LAST_CHANCE_S)
+        yield from self.domains.renew(vm)
+        yield from self.domains.forget_guest(vm)
         yield self._w.set("VM", vm, power_state="Running")
+        yield self._w.set("VM", vm, requires_reboot=False)
+        yield from self._release_all(job)
+        how = "cleanly" if operation == "clean_reboot" else "forcibly"
+        yield self._w.message("VM_REBOOTED", vm, f"rebooted {how}")
+        yield from self.domains.allow_devices(vm)
 
     def migrate(self, job: Job, vm: str, host: str) -> Steps:
+        """Move a living VM to another host of the pool."""
         source = self._db.get("VM", vm, "resident_on")
-        yield self._w.hold(job, "host", host, "vm_migrate")
-        yield self._w.set("VM", vm, scheduled_to_be_resident_on=host)
-        for done in (0.2, 0.5, 0.8):
+        left = self._name(source) if self._db.exists("host", source) else source
+        yield self._w.hold(job, "VM", vm, "pool_migrate")
+        placement.require(self._db, vm, host)
+        yield from self.domains.reserve(job, vm, host, "vm_migrate")
+        for done in (0.1, 0.3, 0.5, 0.7, 0.9):
+            yield Takes(COPY_S / 5)
             yield self._w.progress(job, done)
-        yield self._arrive(vm, host)
-        yield from self._new_domain(vm, host)
-        memory = self._db.get("VM", vm, "memory_target")
-        yield self.use_memory(source, -memory)
-        yield self.use_memory(host, memory)
-        yield self._w.message("VM_MIGRATED", vm, f"migrated to host: {self._name(host)}")
+        yield from self.domains.move(vm, host)
+        yield from self.domains.renew(vm)
+        yield from self._release_all(job)
+        moved = f"migrated from host {_quoted(left)} to host {_quoted(self._name(host))}"
+        yield self._w.message("VM_MIGRATED", vm, moved)
+        yield from self.domains.allow_devices(vm)
 
-    def settle(self, job: Job) -> int:
-        """Put right what an operation left that could not go on."""
+    # -- memory on disks ---------------------------------------------------------------------
+
+    def write_memory_image(self, job: Job, vm: str, sr: str) -> Steps:
+        """Write a VM's memory to a new disk."""
+        yield self._w.progress(job, 0.1)
+        yield Takes(GUEST_S)
+        label = "Suspend image"
+        size = self._db.get("VM", vm, "memory_static_max")
+        vdi = self._w.make_disk(job, sr, label, size, type="suspend")
+        yield
+        yield self._w.set("VM", vm, suspend_VDI=vdi)
+        yield self._w.set("VM", vm, last_booted_record=self._w.describe(vm))
+        for done in (0.4, 0.7, 0.9):
+            yield Takes(COPY_S / 3)
+            yield self._w.progress(job, done)
+
+    def drop_memory_image(self, vm: str) -> Steps:
+        yield self._w.remove("VDI", self._db.get("VM", vm, "suspend_VDI"))
+        yield self._w.set("VM", vm, suspend_VDI=NULL)
+
+    # -- when it goes wrong ------------------------------------------------------------------
+
+    def settle(self, job: Job) -> None:
+        """Put right what an operation left that failed or was cancelled."""
+        vms = {ref: self._operation(ref, job) for cls, ref in job.held if cls == "VM"}
+        for vm, operation in vms.items():
+            if operation is not None:
+                self._take_back(vm, operation)
+        self._give_up(job)
+
+    def _take_back(self, vm: str, operation: str) -> None:
+        """Destroy a domain that was not to be, or let one go on that only stood still."""
+        record = self._db.record("VM", vm)
+        alive = record["power_state"] in {"Running", "Paused"}
+        if operation in {"start", "start_on"} and alive:
+            _run(self.halt(vm))
+        has_image = self._db.exists("VDI", record["suspend_VDI"])
+        if operation in {"resume", "resume_on"} and alive and has_image:
+            self._w.set("VM", vm, power_state="Suspended")
+        stands_still = record["power_state"] == "Suspended" and record["resident_on"] != NULL
+        if operation == "checkpoint" and stands_still:
+            self._w.set("VM", vm, power_state="Running")
+
+    def _give_up(self, job: Job) -> None:
+        """Take an operation's marks off, and make VMs have what their power states say."""
         vms = [ref for cls, ref in job.held if cls == "VM"]
-        writes = self._w.release(job)
-        for vm in filter(lambda ref: self._db.exists("VM", ref), vms):
-            if self._db.get("VM", vm, "power_state") in {"Halted", "Suspended"}:
-                writes += self._leave_host(vm)
-                writes += sum(self._remove_consoles(vm))
-            if self._db.get("VM", vm, "power_state") == "Halted":
-                writes += sum(self._attach(vm, attached=False))
-            writes += self._w.set("VM", vm, scheduled_to_be_resident_on=NULL)
-            writes += self._w.allow(vm)
-        if self._db.exists("task", job.task):
-            writes += self._w.set("task", job.task, finished=self._w.clock(), status="failure")
-            self._db.destroy("task", job.task)
-            writes += 1
-        return writes
+        self._w.release_all(job)
+        while job.made:
+            self._w.remove(*job.made.pop())
+        for vm in vms:
+            if self._db.exists("VM", vm):
+                self.domains.mend(vm)
+
+    def reset(self, vm: str) -> None:
+        """Declare a VM halted, whatever it was."""
+        self._w.set("VM", vm, current_operations={})
+        _run(self.halt(vm))
 
     def recover(self) -> None:
-        """End what was under way when XAPI stopped: its tasks are gone, nothing will go on."""
+        """End what was under way when XAPI stopped: its tasks are gone, what lives lives on."""
         for cls, table in self._db.tables.items():
             if cls == "task" or "current_operations" not in table.model.fields:
                 continue
             for ref, row in list(table.rows.items()):
-                if row.fields["current_operations"]:
-                    self._w.set(cls, ref, current_operations={})
-                    self.settle(Job(held=[(cls, ref)]))
+                for task in row.fields["current_operations"]:
+                    self._give_up(Job(task, held=[(cls, ref)]))
 
-    def use_memory(self, host: str, size_bytes: int) -> int:
-        """Take memory of a host, or give it back (negative)."""
-        metrics = self._w.target("host", host, "metrics", "host_metrics")
-        if metrics is None:
-            return 0
-        free = self._db.get("host_metrics", metrics, "memory_free") - size_bytes
-        total = self._db.get("host_metrics", metrics, "memory_total")
-        return self._w.set("host_metrics", metrics, memory_free=min(max(free, 0), total))
+    def _operation(self, vm: str, job: Job) -> str | None:
+        if not self._db.exists("VM", vm):
+            return None
+        running: str | None = self._db.get("VM", vm, "current_operations").get(job.task)
+        return running
+
+    # -- within ------------------------------------------------------------------------------
+
+    def _place(self, vm: str, host: str | None) -> str:
+        if host is None:
+            return placement.choose(self._db, vm)
+        placement.require(self._db, vm, host)
+        return host
+
+    def _mark_devices(self, job: Job, vm: str, *names: str) -> Steps:
+        """Mark all devices as being attached, so that nobody takes their disks meanwhile."""
+        for name in names:
+            cls = name.removesuffix("s")
+            for device in self._db.get("VM", vm, name):
+                refused = attach_refusal(self._db, device) if cls == "VBD" else None
+                if refused is not None:
+                    raise refused
+                yield self._w.enter(job, cls, device, "attach")
+
+    def _release_all(self, job: Job) -> Steps:
+        """Take the marks off: the host's first, then the devices', the VM's last."""
+        devices = [(cls, ref) for cls, ref in job.held if cls not in {"VM", "host"}]
+        hosts = [(cls, ref) for cls, ref in job.held if cls == "host"]
+        vms = [(cls, ref) for cls, ref in job.held if cls == "VM"]
+        for cls, ref in hosts + devices + vms:
+            yield self._w.release(job, cls, ref)
+
+    def _set_power_state(self, job: Job, vm: str, operation: str, state: str) -> Steps:
+        yield self._w.hold(job, "VM", vm, operation)
+        yield self._w.set("VM", vm, power_state=state)
+        yield self._w.release(job, "VM", vm)
 
     def _name(self, host: str) -> str:
         label, uuid = (self._db.get("host", host, name) for name in ("name_label", "uuid"))
         return f"{label} (uuid: {uuid})"
 
-    def _arrive(self, vm: str, host: str) -> int:
-        return self._w.set("VM", vm, resident_on=host, scheduled_to_be_resident_on=NULL)
 
-    def _leave_host(self, vm: str) -> int:
-        return self._w.set("VM", vm, resident_on=NULL, scheduled_to_be_resident_on=NULL, domid=-1)
+def _run(steps: Steps) -> None:
+    for _ in steps:
+        pass
 
-    def _boot(self, vm: str, host: str) -> Steps:
-        """Bring up a domain: from the moment when it is built to its memory being counted."""
-        yield self._arrive(vm, host)
-        metrics = self._w.target("VM", vm, "metrics", "VM_metrics")
-        if metrics is not None:
-            yield self._w.set("VM_metrics", metrics, current_domain_type="hvm")
-        yield self._w.set("VM", vm, power_state="Running")
-        yield from self._renew_guest_metrics(vm)
-        yield from self._new_domain(vm, host)
-        memory = self._db.get("VM", vm, "memory_dynamic_max")
-        yield self._w.set("VM", vm, memory_target=memory)
-        if metrics is not None:
-            cores = self._db.get("VM", vm, "VCPUs_at_startup")
-            yield self._w.set("VM_metrics", metrics, VCPUs_number=cores, memory_actual=memory)
-        yield self.use_memory(host, memory)
 
-    def _new_domain(self, vm: str, host: str) -> Steps:
-        self._domid += 1
-        yield self._w.set("VM", vm, domid=self._domid % 32752)
-        yield from self._remove_consoles(vm)
-        uuid = self._w.uuid()
-        location = f"https://{self._db.get('host', host, 'address')}/console?uuid={uuid}"
-        self._w.add("console", {"uuid": uuid, "VM": vm, "protocol": "rfb", "location": location})
-        yield 1
-        metrics = self._w.target("VM", vm, "metrics", "VM_metrics")
-        if metrics is not None:
-            yield self._w.set("VM_metrics", metrics, start_time=self._w.clock())
-
-    def _go_down(self, vm: str, host: str) -> Steps:
-        yield self._leave_host(vm)
-        yield from self._remove_consoles(vm)
-        metrics = self._w.target("VM", vm, "metrics", "VM_metrics")
-        if metrics is not None:
-            yield self._w.set("VM_metrics", metrics, VCPUs_number=0, memory_actual=0)
-        if self._db.exists("host", host):
-            yield self.use_memory(host, -self._db.get("VM", vm, "memory_target"))
-
-    def _remove_consoles(self, vm: str) -> Steps:
-        for console in self._db.get("VM", vm, "consoles"):
-            if self._db.exists("console", console):
-                self._db.destroy("console", console)
-                yield 1
-
-    def _renew_guest_metrics(self, vm: str) -> Steps:
-        """Replace what the guest told in its last life; its agent, if any, tells it anew."""
-        old = self._w.target("VM", vm, "guest_metrics", "VM_guest_metrics")
-        told = self._db.record("VM_guest_metrics", old) if old else {}
-        new = self._w.add("VM_guest_metrics", {"last_updated": self._w.clock(), "live": True})
-        yield 1
-        yield self._w.set("VM", vm, guest_metrics=new)
-        if old is not None:
-            self._db.destroy("VM_guest_metrics", old)
-            yield 1
-        for name in (
-            "PV_drivers_version",
-            "PV_drivers_detected",
-            "os_version",
-            "networks",
-            "other",
-        ):
-            if name in told:
-                yield self._w.set("VM_guest_metrics", new, **{name: told[name]})
-
-    def _attach(self, vm: str, *, attached: bool) -> Steps:
-        for cls, name in (("VBD", "VBDs"), ("VIF", "VIFs")):
-            for device in self._db.get("VM", vm, name):
-                cd = cls == "VBD" and self._db.get(cls, device, "type") == "CD"
-                empty = cd and self._db.get(cls, device, "empty")
-                operations = allowed.device_operations(attached=attached, cd=cd, empty=empty)
-                yield self._w.set(cls, device, currently_attached=attached)
-                yield self._w.set(cls, device, allowed_operations=operations)
+def _quoted(name: str) -> str:
+    label, uuid = name.split(" (uuid: ")
+    return f"'{label}' (uuid: {uuid}"

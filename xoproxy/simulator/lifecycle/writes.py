@@ -1,4 +1,4 @@
-"""Single writes, and the task that every longer operation carries with it."""
+"""Single writes, and what every longer operation carries with it: its task, and its marks."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -6,22 +6,34 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from xoproxy.simulator import allowed
+from xoproxy.simulator import sexpr
 from xoproxy.simulator.database import Database
+from xoproxy.simulator.rules import RULES, allow, check
 
 NULL = "OpaqueRef:NULL"
 
 Record: TypeAlias = dict[str, Any]
-Steps: TypeAlias = Iterator[int]
-"""An operation under way: each step tells how many of its writes took effect."""
+Steps: TypeAlias = Iterator[Any]
+"""An operation under way, a few writes a step. Of what steps yield only `Takes` means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """A step that takes its time on a real pool, besides its writes."""
+
+    seconds: float
 
 
 @dataclass(slots=True)
 class Job:
-    """An operation's task, and the objects whose `current_operations` name it."""
+    """An operation: its task, what names it in `current_operations`, what it would leave behind.
+
+    `made` is destroyed if the operation fails.
+    """
 
     task: str = NULL
     held: list[tuple[str, str]] = field(default_factory=list)
+    made: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Writes:
@@ -49,6 +61,12 @@ class Writes:
         """Create a row with a uuid and a reference of our own chance."""
         return self.db.create(cls, {"uuid": self.uuid(), **record}, f"OpaqueRef:{self.uuid()}")
 
+    def make(self, job: Job, cls: str, record: Record) -> str:
+        """Create a row that goes again if the operation fails."""
+        ref = self.add(cls, record)
+        job.made.append((cls, ref))
+        return ref
+
     def set(self, cls: str, ref: str, **values: Any) -> int:  # noqa: ANN401
         """Write fields; returns how many writes took effect."""
         return sum(self.db.write(cls, ref, name, value) for name, value in values.items())
@@ -66,10 +84,61 @@ class Writes:
         found: str = self.db.get(cls, ref, name)
         return found if self.db.exists(of, found) else None
 
+    def remove(self, cls: str, ref: str) -> bool:
+        """Destroy a row, a disk with the space that it takes; tells whether it was there.
+
+        VMs that came from a VM now come from where it came from.
+        """
+        if not self.db.exists(cls, ref):
+            return False
+        record = self.db.record(cls, ref)
+        for child in record["children"] if cls == "VM" else ():
+            self.set("VM", child, parent=record["parent"])
+        self.db.destroy(cls, ref)
+        if cls == "VDI":
+            self._account(record["SR"], -record["virtual_size"], -record["physical_utilisation"])
+        return True
+
+    def describe(self, vm: str) -> str:
+        """Write a VM's record down, as XAPI keeps it in a field of another one."""
+        return sexpr.write_struct(self.db.record("VM", vm))
+
+    # -- disks -------------------------------------------------------------------------------
+
+    def make_disk(self, job: Job, sr: str, label: str, size: int, **extra: Any) -> str:  # noqa: ANN401
+        """Create a disk that goes again if the operation fails."""
+        uuid = self.uuid()
+        record: Record = {
+            "uuid": uuid,
+            "location": uuid,
+            "SR": sr,
+            "name_label": label,
+            "type": "user",
+            "virtual_size": size,
+            "physical_utilisation": size // 3,
+            "managed": True,
+            **extra,
+        }
+        vdi = self.make(job, "VDI", record)
+        allow(self.db, "VDI", vdi)
+        self._account(sr, record["virtual_size"], record["physical_utilisation"])
+        return vdi
+
+    def _account(self, sr: str, virtual_size: int, used: int) -> None:
+        if not self.db.exists("SR", sr):
+            return
+        record = self.db.row("SR", sr).fields
+        self.set(
+            "SR",
+            sr,
+            virtual_allocation=max(record["virtual_allocation"] + virtual_size, 0),
+            physical_utilisation=max(record["physical_utilisation"] + used, 0),
+        )
+
     # -- jobs --------------------------------------------------------------------------------
 
-    def task(self, job: Job, label: str) -> int:
-        """Create the job's task."""
+    def as_task(self, job: Job, label: str, body: Steps) -> Steps:
+        """Give an operation a task of its own, as a call does, and destroy it in the end."""
         record = {
             "name_label": label,
             "created": self.clock(),
@@ -80,7 +149,9 @@ class Writes:
             ),
         }
         job.task = self.add("task", record)
-        return 1
+        yield
+        yield from body
+        yield from self.finish(job)
 
     def progress(self, job: Job, done: float) -> int:
         return self.set("task", job.task, progress=round(done, 3))
@@ -91,47 +162,31 @@ class Writes:
         yield self.set("task", job.task, progress=1.0)
         yield self.set("task", job.task, result=result)
         yield self.set("task", job.task, status="success")
-        self.db.destroy("task", job.task)
-        yield 1
+        yield self.remove("task", job.task)
+
+    def enter(self, job: Job, cls: str, ref: str, operation: str) -> int:
+        """Check an operation, where its class has rules, and show it."""
+        if cls in RULES:
+            check(self.db, cls, ref, operation)
+        return self.hold(job, cls, ref, operation)
 
     def hold(self, job: Job, cls: str, ref: str, operation: str) -> int:
         """Enter the job in an object's `current_operations`."""
         job.held.append((cls, ref))
-        return self.change(cls, ref, "current_operations", job.task, operation)
+        return self._mark(job, cls, ref, operation)
 
-    def release(self, job: Job) -> int:
-        """Take the job out of all `current_operations` again."""
-        writes = 0
-        while job.held:
-            cls, ref = job.held.pop()
-            if self.db.exists(cls, ref):
-                writes += self.change(cls, ref, "current_operations", job.task, None)
-        return writes
+    def release(self, job: Job, cls: str, ref: str) -> int:
+        """Take the job out of an object's `current_operations` again."""
+        job.held.remove((cls, ref))
+        return self._mark(job, cls, ref, None) if self.db.exists(cls, ref) else 0
 
-    def vm_operation(self, job: Job, vm: str, operation: str, body: Steps) -> Steps:
-        """Wrap the writes of an operation on a VM into what all such operations have."""
-        yield self.task(job, f"Async.VM.{operation}")
-        yield self.hold(job, "VM", vm, operation)
-        yield self.set("VM", vm, allowed_operations=[])
-        yield from body
-        yield self.release(job)
-        if self.db.exists("VM", vm):
-            yield self.allow(vm)
-        yield from self.finish(job)
+    def release_all(self, job: Job) -> int:
+        """Take the job out of all `current_operations`, the last one first."""
+        return sum(self.release(job, cls, ref) for cls, ref in reversed(list(job.held)))
 
-    def allow(self, vm: str) -> int:
-        """Bring a VM's `allowed_operations` up to date."""
-        if self.db.get("VM", vm, "is_a_snapshot"):
-            operations = list(allowed.VM_SNAPSHOT)
-        elif self.db.get("VM", vm, "is_a_template"):
-            operations = list(allowed.TEMPLATE)
-        else:
-            guest = self.target("VM", vm, "guest_metrics", "VM_guest_metrics")
-            tools = guest is not None and bool(
-                self.db.get("VM_guest_metrics", guest, "PV_drivers_version")
-            )
-            operations = allowed.vm_operations(self.db.get("VM", vm, "power_state"), tools=tools)
-        return self.set("VM", vm, allowed_operations=operations)
+    def _mark(self, job: Job, cls: str, ref: str, operation: str | None) -> int:
+        writes = self.change(cls, ref, "current_operations", job.task, operation)
+        return writes + (allow(self.db, cls, ref) if cls in RULES else 0)
 
     def message(self, name: str, vm: str, what: str) -> int:
         """Store the alert that XAPI itself makes after an operation."""
@@ -141,19 +196,3 @@ class Writes:
         stamp = self.clock()
         self.db.message_create(name, 5, "VM", uuid, body, timestamp=stamp, ref=ref)
         return 1
-
-    def disk_record(self, sr: str, label: str, size: int, **extra: Any) -> Record:  # noqa: ANN401
-        """Return a new disk's record."""
-        uuid = self.uuid()
-        return {
-            "uuid": uuid,
-            "location": uuid,
-            "SR": sr,
-            "name_label": label,
-            "type": "user",
-            "virtual_size": size,
-            "physical_utilisation": size // 3,
-            "managed": True,
-            "allowed_operations": list(allowed.VDI),
-            **extra,
-        }

@@ -79,6 +79,17 @@ def is_live(db: Database, host: str) -> bool:
     return db.exists("host_metrics", metrics) and bool(db.get("host_metrics", metrics, "live"))
 
 
+def reaches(db: Database, host: str, srs: Iterable[str]) -> bool:
+    """Tell whether all these SRs are attached to a host."""
+    pbds = (db.row("PBD", pbd).fields for pbd in db.get("host", host, "PBDs"))
+    return {pbd["SR"] for pbd in pbds if pbd["currently_attached"]}.issuperset(srs)
+
+
+def is_attached(db: Database, sr: str) -> bool:
+    """Tell whether an SR is attached to any host."""
+    return any(db.get("PBD", pbd, "currently_attached") for pbd in db.get("SR", sr, "PBDs"))
+
+
 def unfit(db: Database, vm: str, host: str) -> XapiError | None:
     """Tell why a VM cannot run on a host; None when it can."""
     record = db.row("VM", vm).fields
@@ -139,13 +150,8 @@ def _incompatible(vm: str, record: _Record, host: str, there: _Record) -> XapiEr
 
 def _unreachable(db: Database, vm: str, record: _Record, host: str) -> XapiError | None:
     """Check that the host reaches the VM's disks and networks."""
-    reached = {
-        db.get("PBD", pbd, "SR")
-        for pbd in db.get("host", host, "PBDs")
-        if db.get("PBD", pbd, "currently_attached")
-    }
     for sr in storage_of(db, record):
-        if sr not in reached:
+        if not reaches(db, host, [sr]):
             return XapiError("VM_REQUIRES_SR", vm, sr)
     for vif in record["VIFs"]:
         network = db.get("VIF", vif, "network")

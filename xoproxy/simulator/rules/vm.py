@@ -211,9 +211,9 @@ def _snapshot(case: _Case) -> XapiError | None:
 
 def _only(case: _Case) -> XapiError | None:
     if case.operation == "provision" and not case.vm["is_a_template"]:
-        return XapiError("ONLY_PROVISION_TEMPLATE")
+        return XapiError("PROVISION_ONLY_ALLOWED_ON_TEMPLATE")
     if case.operation == "revert" and not case.vm["is_a_snapshot"]:
-        return XapiError("ONLY_REVERT_SNAPSHOT")
+        return XapiError("REVERT_ONLY_ALLOWED_ON_SNAPSHOT")
     return None
 
 

@@ -1,0 +1,148 @@
+"""Back to a snapshot: its fields, and new disks made of its own (xapi_vm_snapshot.ml, revert)."""
+
+from typing import Any, Final
+
+from xoproxy.simulator.lifecycle.duplicates import Duplicates
+from xoproxy.simulator.lifecycle.power import Power
+from xoproxy.simulator.lifecycle.writes import NULL, Job, Record, Steps, Writes
+from xoproxy.simulator.rules import allow
+
+# What a VM keeps, whatever the snapshot says. The rest is taken back.
+_KEPT: Final = {
+    *("uuid", "power_state", "parent", "children", "current_operations", "allowed_operations"),
+    *("guest_metrics", "metrics", "resident_on", "scheduled_to_be_resident_on", "domid"),
+    *("protection_policy", "snapshot_schedule", "suspend_VDI", "memory_overhead"),
+    *("snapshots", "tags", "affinity", "consoles", "blobs", "groups", "appliance", "crash_dumps"),
+    *("VBDs", "VIFs", "VGPUs", "VUSBs", "VTPMs", "attached_PCIs"),
+    *("name_label", "is_a_template", "is_default_template", "is_a_snapshot", "snapshot_of"),
+    *("snapshot_time", "snapshot_info", "snapshot_metadata", "transportable_snapshot_id"),
+    *("ha_always_run", "blocked_operations", "is_vmss_snapshot"),
+}
+
+
+class Reverts:
+    """Takes VMs back to what they were."""
+
+    def __init__(self, writes: Writes, power: Power) -> None:
+        self._w = writes
+        self._db = writes.db
+        self._power = power
+        self._rows = Duplicates(writes)
+
+    def revert(self, job: Job, snapshot: str, vm: str) -> Steps:
+        """Revert a VM, which is halted first; a checkpoint's comes back suspended."""
+        yield self._w.hold(job, "VM", snapshot, "revert")
+        yield self._w.hold(job, "VM", vm, "reverting")
+        if self._db.get("VM", vm, "power_state") != "Halted":
+            yield from self._power.halt(vm)
+        yield from self._take_fields_back(vm, snapshot)
+        yield self._w.progress(job, 0.1)
+        yield from self._replace_devices(job, vm, snapshot)
+        yield from self._replace_guest_metrics(vm, snapshot)
+        yield self._w.set("VM", vm, parent=snapshot)
+        yield self._w.progress(job, 1.0)
+        state = self._db.get("VM", snapshot, "power_state")
+        yield self._w.set("VM", vm, power_state=state)
+        job.made.clear()
+        yield self._w.release(job, "VM", vm)
+        yield self._w.release(job, "VM", snapshot)
+        label, uuid = (self._db.get("VM", snapshot, name) for name in ("name_label", "uuid"))
+        yield self._w.message(
+            "VM_SNAPSHOT_REVERTED", vm, f"reverted to snapshot: {label} (uuid {uuid})"
+        )
+        yield from self._power.domains.allow_devices(vm)
+
+    def raise_again(self, snapshot: str) -> str:
+        """Create the VM of a snapshot anew, which was destroyed; its snapshots come to it."""
+        old = self._db.get("VM", snapshot, "snapshot_of")
+        record = self._db.record("VM", snapshot)
+        fresh: Record = {
+            "uuid": self._w.uuid(),
+            "is_a_template": False,
+            "is_a_snapshot": False,
+            "snapshot_of": NULL,
+            "snapshot_time": "19700101T00:00:00Z",
+            "snapshot_info": {},
+            "snapshot_metadata": "",
+            "power_state": "Halted",
+            "suspend_VDI": NULL,
+            "guest_metrics": NULL,
+            "metrics": self._w.add("VM_metrics", {}),
+            "parent": NULL,
+            "current_operations": {},
+        }
+        vm = self._w.add("VM", {**record, **fresh})
+        for ref in self._db.refs("VM"):
+            if old != NULL and self._db.get("VM", ref, "snapshot_of") == old:
+                self._w.set("VM", ref, snapshot_of=vm)
+        self._w.set("VM", snapshot, snapshot_of=vm)
+        allow(self._db, "VM", vm)
+        return vm
+
+    def _take_fields_back(self, vm: str, snapshot: str) -> Steps:
+        for name, value in self._fields_of(snapshot).items():
+            yield self._w.set("VM", vm, **{name: value})
+        yield self._w.set("VM", vm, ha_always_run=False)
+
+    def _fields_of(self, snapshot: str) -> Record:
+        """Return what the VM was. The snapshot's own record has it all, in the right types."""
+        record = self._db.record("VM", snapshot)
+        return {name: value for name, value in record.items() if name not in _KEPT}
+
+    def _replace_devices(self, job: Job, vm: str, snapshot: str) -> Steps:
+        disks = dict(self._rows.drives(snapshot))
+        origins = {self._db.get("VDI", vdi, "snapshot_of") for vdi in disks.values() if vdi != NULL}
+        old = [vdi for _, vdi in self._rows.drives(vm) if vdi in origins]
+        yield from self._remove_devices("VBD", self._db.get("VM", vm, "VBDs"))
+        for vdi in (self._db.get("VM", vm, "suspend_VDI"), *old):
+            yield self._w.remove("VDI", vdi)
+        yield self._w.progress(job, 0.2)
+        clones = yield from self._rows.clone_disks(job, snapshot)
+        yield self._w.progress(job, 0.5)
+        yield from self._relink(disks, clones)
+        image = self._db.get("VM", snapshot, "suspend_VDI")
+        if self._db.exists("VDI", image):
+            image = self._rows.clone_disk(job, image)
+        yield self._w.progress(job, 0.6)
+        for vbd, vdi in clones.items():
+            yield self._copy_vbd(job, vbd, vm, vdi)
+        yield self._w.progress(job, 0.7)
+        yield self._w.set("VM", vm, suspend_VDI=image)
+        yield from self._remove_devices("VIF", self._db.get("VM", vm, "VIFs"))
+        for vif in self._db.get("VM", snapshot, "VIFs"):
+            yield self._rows.copy_device(job, "VIF", vif, VM=vm)
+        yield self._w.progress(job, 0.9)
+
+    def _copy_vbd(self, job: Job, vbd: str, vm: str, vdi: str) -> str:
+        empty = vdi == NULL
+        return self._rows.copy_device(job, "VBD", vbd, VM=vm, VDI=vdi, empty=empty)
+
+    def _remove_devices(self, cls: str, devices: list[str]) -> Steps:
+        for device in devices:
+            yield self._w.remove(f"{cls}_metrics", self._db.get(cls, device, "metrics"))
+            yield self._w.remove(cls, device)
+
+    def _relink(self, old: dict[str, str], clones: dict[str, str]) -> Steps:
+        """Make all snapshots of a disk that is gone snapshots of the one in its place."""
+        for vbd, vdi in old.items():
+            if vdi == NULL:
+                continue
+            origin = self._db.get("VDI", vdi, "snapshot_of")
+            relatives = [vdi, *(r for r in self._snapshots_of(origin) if r != vdi)]
+            for relative in relatives:
+                yield self._w.set("VDI", relative, snapshot_of=clones[vbd])
+
+    def _snapshots_of(self, origin: str) -> list[str]:
+        rows = self._db.tables["VDI"].rows.values()
+        return [r.ref for r in rows if origin != NULL and r.fields["snapshot_of"] == origin]
+
+    def _replace_guest_metrics(self, vm: str, snapshot: str) -> Steps:
+        told = self._w.target("VM", snapshot, "guest_metrics", "VM_guest_metrics")
+        old = self._db.get("VM", vm, "guest_metrics")
+        new: Any = NULL
+        if told is not None:
+            record = self._db.record("VM_guest_metrics", told)
+            new = self._w.add("VM_guest_metrics", {**record, "uuid": self._w.uuid()})
+            yield
+        yield self._w.set("VM", vm, guest_metrics=new)
+        yield self._w.remove("VM_guest_metrics", old)
