@@ -16,7 +16,6 @@ import aiohttp
 from tests.integration.support import PASSWORD, View
 from tests.integration.test_simulate_command import ready, simulate
 
-
 _BASIC = f"Basic {base64.b64encode(f'admin:{PASSWORD}'.encode()).decode()}"
 
 
@@ -189,7 +188,20 @@ class Simulated:
     async def churn(self, rate: float, seconds: float, seed: int) -> None:
         """Have things changed for a while, and wait until that is over."""
         await self.sim("churn", rate=rate, seconds=seconds, seed=seed)
-        await asyncio.sleep(seconds + 0.3)
+        await asyncio.sleep(seconds)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Wait until nothing has changed for a moment."""
+        async with aiohttp.ClientSession() as http:
+            before = None
+            while True:
+                async with http.get(f"{self.url}/_sim/stats") as reply:
+                    generation = (await reply.json())["generation"]
+                if generation == before:
+                    return
+                before = generation
+                await asyncio.sleep(0.5)
 
     def pause(self) -> None:
         """Let it answer nobody until it is resumed."""

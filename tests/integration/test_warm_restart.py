@@ -57,6 +57,7 @@ def all_looks(views: Iterable[View]) -> dict[tuple[str, int], set[int]]:
 
 
 async def compare(pool: Simulated, views: list[View]) -> None:
+    await pool.quiet()
     async with logged_in(pool.url, pool.password) as xapi:
         await assert_equal(views, xapi)
 

@@ -167,18 +167,17 @@ class PoolHistory:
         self._known_at_s = self._now()
         if self.store.classes is not self._classes:
             self._note_classes()
-        self._write(
-            Logged(
-                batch.from_seq,
-                batch.to_seq,
-                batch.xapi_token,
-                batch.next_key,
-                self._known_at_s,
-                batch.changes,
-            )
+        record = Logged(
+            batch.from_seq,
+            batch.to_seq,
+            batch.xapi_token,
+            batch.next_key,
+            self._known_at_s,
+            batch.changes,
         )
-        self.segments[-1].to_seq = batch.to_seq
-        self.changed_since = True
+        if self._write(record):
+            self.segments[-1].to_seq = batch.to_seq
+            self.changed_since = True
 
     def mark(self) -> None:
         """Note that the store is what the pool has."""
@@ -250,8 +249,7 @@ class PoolHistory:
         """
         if live:
             self.mark()
-        self._write(End())
-        self.ended = self.writing
+        self.ended = self._write(End())
         self._close()
 
     def give_up(self) -> None:
@@ -290,18 +288,20 @@ class PoolHistory:
             self._write(Classes(sorted(self.store.classes)))
         self._classes = self.store.classes
 
-    def _write(self, record: msgspec.Struct) -> None:
+    def _write(self, record: msgspec.Struct) -> bool:
+        """Write a record; tells whether it is there. If not, there is no history any more."""
         if self._open is None:
-            return
+            return False
         plain = encode(record)
         try:
             self._disk.reserve(len(plain))
             size = self._open.append(plain)
         except OSError as error:
             self._fail(error)
-        else:
-            self._disk.used_bytes += size
-            self.bytes_since += size
+            return False
+        self._disk.used_bytes += size
+        self.bytes_since += size
+        return True
 
     def _close(self) -> None:
         if self._open is not None:
