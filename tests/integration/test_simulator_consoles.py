@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from tests import jpeg_reader
 from tests.integration.viewers import (
     Format,
     Line,
@@ -183,23 +184,53 @@ async def test_the_control_domain_has_consoles_too(room):
         assert viewer.name == room.db.get("VM", dom0, "name_label")
 
 
-async def test_a_websocket_needs_a_daemon_that_is_not_here(room):
-    async def status(session: str) -> str:
-        reader, writer = await asyncio.open_connection(*room.address())
-        uuid = room.db.get("console", room.console(room.vm), "uuid")
-        writer.write(
-            f"GET /console?uuid={uuid}&session_id={session} HTTP/1.1\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode()
-        )
+async def get(room: Room, target: str, *headers: str) -> tuple[int, bytes]:
+    reader, writer = await asyncio.open_connection(*room.address())
+    try:
+        writer.write("\r\n".join((f"GET {target} HTTP/1.1", *headers, "", "")).encode())
         async with asyncio.timeout(5):
-            answer = await reader.read()
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
         writer.close()
-        return answer.decode().split(" ")[1]
+    return int(head.split(b" ")[1]), body
+
+
+async def test_a_websocket_needs_a_daemon_that_is_not_here(room):
+    async def status(session: str) -> int:
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+        target = f"{room.target(session=False)}&session_id={session}"
+        return (await get(room, target, *upgrade))[0]
 
     pool = room.db.refs("pool")[0]
-    assert [await status(room.session), await status("none")] == ["501", "401"]
+    assert [await status(room.session), await status("none")] == [501, 401]
     room.db.write("pool", pool, "limit_console_sessions", value=True)
-    assert await status(room.session) == "503"
+    assert await status(room.session) == 503
+
+
+async def test_a_picture_shows_what_viewers_see(room):
+    uuid = room.db.get("VM", room.vm, "uuid")
+    async with room.viewer() as viewer:
+        await viewer.type("typed")
+        await viewer.whole()
+        status, body = await get(room, f"/vncsnapshot?uuid={uuid}&session_id={room.session}")
+
+    image = jpeg_reader.read(body)
+
+    assert status == 200
+    assert (len(image[0]), len(image)) == (viewer.width, viewer.height)
+    for ours, theirs in zip(image, viewer.pixels, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert max(abs(x - y) for x, y in zip(a, b, strict=True)) < 24
+
+
+async def test_pictures_that_cannot_be_taken(room):
+    async def status(wanted: str) -> int:
+        return (await get(room, f"/vncsnapshot?{wanted}&session_id={room.session}"))[0]
+
+    assert await status("uuid=none") == 500
+    assert await status(f"ref={room.vm_on(room.member)}") == 404
+    assert await status(f"ref={room.console(room.vm, 'vt100')}") == 500
+    assert (await get(room, f"/vncsnapshot?ref={room.vm}"))[0] == 401
 
 
 # -- the screen --------------------------------------------------------------------------------

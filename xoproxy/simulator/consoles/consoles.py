@@ -53,10 +53,10 @@ class Consoles:
         self._machines: dict[str, Screen | Terminal] = {}
         self._viewings: list[Viewing] = []
 
-    def find(self, ref: str | None, uuid: str | None, host: str) -> str:
-        """Return the console that a request means, of a VM that runs on `host`.
+    def find(self, ref: str | None, uuid: str | None) -> str:
+        """Return the console that a request means: a VM's reference or uuid means its screen.
 
-        A VM's reference or uuid means its screen. Raises NoConsoleError.
+        Raises NoConsoleError.
         """
         db = self._db
         if uuid is not None:
@@ -67,12 +67,16 @@ class Consoles:
             ref = next(iter(screens), None)
         if ref is None or not db.exists("console", ref):
             raise NoConsoleError
-        vm = db.get("console", ref, "VM")
-        if not db.exists("VM", vm) or db.get("VM", vm, "power_state") != "Running":
-            raise NoConsoleError
-        if db.get("VM", vm, "resident_on") != host:
-            raise NoConsoleError
         return ref
+
+    def is_shown(self, console: str, host: str) -> bool:
+        """Say whether the VM of a console runs on a host."""
+        vm = self._db.get("console", console, "VM")
+        return (
+            self._db.exists("VM", vm)
+            and self._db.get("VM", vm, "power_state") == "Running"
+            and self._db.get("VM", vm, "resident_on") == host
+        )
 
     def viewers_of(self, vm: str) -> list[str]:
         """List the users who look at any console of a VM."""
@@ -93,28 +97,29 @@ class Consoles:
 
     def viewer(self, viewing: Viewing, wake: Callable[[], None]) -> Viewer:
         """Let somebody look; `wake` is called when there is something to send."""
-        machine = self._machine(viewing)
+        machine = self._machine(viewing.console)
         if isinstance(machine, Screen):
             return ScreenViewer(machine, self._name(viewing.vm), wake)
         return TerminalViewer(machine, wake)
 
-    def screen(self, console: str) -> Screen | None:
-        """Return what is on a console's screen; None if it has none."""
-        viewing = Viewing(console, self._db.get("console", console, "VM"), "", "")
-        machine = self._machine(viewing)
-        return machine if isinstance(machine, Screen) else None
+    def screen(self, console: str) -> Screen:
+        """Return a console's screen. Raises NoConsoleError if it has none."""
+        machine = self._machine(console)
+        if not isinstance(machine, Screen):
+            raise NoConsoleError
+        return machine
 
-    def _machine(self, viewing: Viewing) -> Screen | Terminal:
+    def _machine(self, console: str) -> Screen | Terminal:
         for gone in [ref for ref in self._machines if not self._db.exists("console", ref)]:
             del self._machines[gone]
-        vm = viewing.vm
-        machine = self._machines.get(viewing.console)
+        machine = self._machines.get(console)
         if machine is None:
-            if self._db.get("console", viewing.console, "protocol") == "rfb":
+            vm = self._db.get("console", console, "VM")
+            if self._db.get("console", console, "protocol") == "rfb":
                 machine = Screen(self._name(vm))
             else:
                 machine = Terminal(lambda: self._name(vm), lambda: self._uptime_s(vm))
-            self._machines[viewing.console] = machine
+            self._machines[console] = machine
         return machine
 
     def _name(self, vm: str) -> str:

@@ -2,7 +2,7 @@
 
 CONNECT /console?uuid=|ref=     the connection becomes the console's own
 GET     /console?uuid=|ref=     for WebSockets, which need a daemon that is not here (501)
-GET     /vncsnapshot?uuid=      a picture
+GET     /vncsnapshot?uuid=|ref= a picture of the screen, as JPEG
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from xoproxy.simulator.consoles import jpeg
 from xoproxy.simulator.consoles.consoles import (
     PROTOCOLS,
     Consoles,
@@ -53,11 +54,12 @@ class ConsoleHandlers:
         return {
             ("CONNECT", "/console"): functools.partial(self._connect, host),
             ("GET", "/console"): functools.partial(self._websocket, host),
+            ("GET", "/vncsnapshot"): functools.partial(self._picture, host),
         }
 
     async def _connect(self, host: Host, connection: Connection, head: Head) -> None:
         async with self.auth.admit(head, "connect_console", LABEL) as session:
-            console = self._console(host, head)
+            console = self._console_here(host, head)
             if self.db.get("console", console, "protocol") not in PROTOCOLS:
                 raise PageError(404, bare=True)
             vm = self.db.get("console", console, "VM")
@@ -75,14 +77,30 @@ class ConsoleHandlers:
 
     async def _websocket(self, host: Host, _connection: Connection, head: Head) -> Reply:
         async with self.auth.admit(head, "connect_console_ws", LABEL):
-            self._console(host, head)
+            self._console_here(host, head)
             raise PageError(503 if self._is_limited() else 501, bare=True)
 
-    def _console(self, host: Host, head: Head) -> str:
+    async def _picture(self, host: Host, _connection: Connection, head: Head) -> Reply:
+        async with self.auth.admit(head, "get_vncsnapshot", "Taking snapshot of VM console"):
+            console = self._console(head)
+            if not self.consoles.is_shown(console, host.ref):
+                raise PageError(404, bare=True)
+            try:
+                return Reply(jpeg.picture(self.consoles.screen(console)), "")
+            except NoConsoleError:
+                raise PageError(500) from None
+
+    def _console(self, head: Head) -> str:
         try:
-            return self.consoles.find(head.query.get("ref"), head.query.get("uuid"), host.ref)
+            return self.consoles.find(head.query.get("ref"), head.query.get("uuid"))
         except NoConsoleError:
             raise PageError(500) from None
+
+    def _console_here(self, host: Host, head: Head) -> str:
+        console = self._console(head)
+        if not self.consoles.is_shown(console, host.ref):
+            raise PageError(500)
+        return console
 
     def _is_limited(self) -> bool:
         return any(
