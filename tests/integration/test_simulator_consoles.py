@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -231,6 +232,21 @@ async def test_pictures_that_cannot_be_taken(room):
     assert await status(f"ref={room.vm_on(room.member)}") == 404
     assert await status(f"ref={room.console(room.vm, 'vt100')}") == 500
     assert (await get(room, f"/vncsnapshot?ref={room.vm}"))[0] == 401
+
+
+async def test_consoles_are_served_by_tls():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with SimulatedPool(generate(2, 14, seed=4), tls=True) as pool:
+        secure = Room(pool, await pool.sessions.login("root", "x", "test"))
+        where, target = secure.address(), secure.target()
+        async with connected(where, target, tls=context) as line:
+            viewer = await RfbViewer(line).open()
+            await viewer.whole()
+            remove_rows(secure)
+
+            assert viewer.text()[0] == f" {secure.name}"
+            assert await line.is_closed()
 
 
 # -- the screen --------------------------------------------------------------------------------

@@ -266,6 +266,15 @@ async def test_extremes_of_the_host_enclose_its_average(asker):
             assert low <= average <= high
 
 
+async def test_a_pool_may_keep_extremes_of_vms_too(asker):
+    config = {"create_min_max_in_new_VM_RRDs": "true"}
+    asker.db.write("pool", asker.db.refs("pool")[0], "other_config", config)
+
+    answer = await asker.updates(start=LAST - 7000, cf="MAX")
+
+    assert {column.split(":")[0] for column in answer.columns} == {"MAX"}
+
+
 # -- forms -------------------------------------------------------------------------------------
 
 

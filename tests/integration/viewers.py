@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import struct
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -58,10 +59,14 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def connected(
-    address: tuple[str, int], target: str, *headers: str, version: str = "1.1"
+    address: tuple[str, int],
+    target: str,
+    *headers: str,
+    version: str = "1.1",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Line]:
     """Open a console by CONNECT; raises RefusedError."""
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*address, ssl=tls)
     try:
         lines = [f"CONNECT {target} HTTP/{version}", *headers, "", ""]
         writer.write("\r\n".join(lines).encode())

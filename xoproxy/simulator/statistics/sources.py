@@ -137,7 +137,8 @@ def measure_vm(db: Database, vm: str, seed: int, *, ran: bool = False) -> Measur
         if device["device"] and not device["empty"]:
             sources += _disk("vbd_" + device["device"] + "_", "", own, number, busy)
     first = -(-seconds_of(metrics.get("start_time", "")) // STEP_S)
-    return Measured("vm", record["uuid"], Activity(own, first), sources, extremes=False)
+    extremes = any(_keeps_extremes(db, pool) for pool in db.refs("pool"))
+    return Measured("vm", record["uuid"], Activity(own, first), sources, extremes)
 
 
 def measure_host(db: Database, host: str, seed: int) -> Measured:
@@ -205,6 +206,12 @@ def last_run(db: Database, vm: str) -> int | None:
     ended = max(ends, default=metrics.get("last_updated", ""))
     begun = seconds_of(metrics.get("start_time", ""))
     return seconds_of(ended) if begun and seconds_of(ended) > begun else None
+
+
+def _keeps_extremes(db: Database, pool: str) -> bool:
+    """Say whether VMs have MIN and MAX. XAPI asks when a VM's archives are made, we always."""
+    config = db.get("pool", pool, "other_config")
+    return bool(config.get("create_min_max_in_new_VM_RRDs") == "true")
 
 
 def _booted_at(host: dict[str, Json]) -> int:
