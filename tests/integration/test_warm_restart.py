@@ -5,6 +5,7 @@ import resource
 import signal
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -33,7 +34,7 @@ async def sign_in(stack: AsyncExitStack, serving: Serving, count: int) -> list[C
         await client.send({"type": "auth", "token": token})
         clients.append(client)
     for client in clients:
-        await client.until(lambda c=client: c.welcome)
+        await client.until(partial(getattr, client, "welcome"))
     return clients
 
 

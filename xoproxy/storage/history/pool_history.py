@@ -312,11 +312,11 @@ class PoolHistory:
         """Go on without a history, and leave nothing that would be taken for one."""
         self.failures += 1
         self.failed_at_s = self._clock()
+        self.give_up()
+        removed(self.directory)
         _log.error(
             "history_lost",
             pool=self.store.pool,
             error=error.strerror,
             hint="the pool is served as before; after a restart its clients load it anew",
         )
-        self.give_up()
-        removed(self.directory)
