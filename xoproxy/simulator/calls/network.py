@@ -15,15 +15,24 @@ RESERVED_BRIDGES: Final = ("xen", "xapi", "vif", "tap", "eth")
 @operation("network.create")
 def create(call: Call, record: dict[str, Json]) -> str:
     mtu = record["MTU"] if record["MTU"] > 0 else DEFAULT_MTU
-    used = {row.fields["bridge"] for row in call.db.tables["network"].rows.values()}
     bridge = record["bridge"]
     if not bridge:
-        bridge = next(f"xapi{n}" for n in range(len(used) + 1) if f"xapi{n}" not in used)
+        bridge = free_bridge(call)
     elif len(bridge) > BRIDGE_LENGTH or bridge.startswith(RESERVED_BRIDGES):
         raise XapiError("INVALID_VALUE", "bridge", bridge)
-    elif bridge in used:
+    elif bridge in _bridges(call):
         raise XapiError("BRIDGE_NAME_EXISTS", bridge)
     return call.db.create("network", {**record, "MTU": mtu, "bridge": bridge})
+
+
+def free_bridge(call: Call) -> str:
+    """Return a name for a bridge that no network has."""
+    used = _bridges(call)
+    return next(f"xapi{n}" for n in range(len(used) + 1) if f"xapi{n}" not in used)
+
+
+def _bridges(call: Call) -> set[str]:
+    return {row.fields["bridge"] for row in call.db.tables["network"].rows.values()}
 
 
 @operation("network.destroy")

@@ -6,6 +6,7 @@ Order of checks: xapi_pif.ml.
 import ipaddress
 from typing import Final
 
+from xoproxy.simulator.calls.network import free_bridge
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vif import is_mac
 from xoproxy.simulator.failures import XapiError
@@ -128,24 +129,33 @@ def introduce(call: Call, host: str, mac: str, device: str, managed: bool) -> st
 
 def _introduce(call: Call, host: str, device: str, *, managed: bool) -> str:
     nic = call.world.hardware.take_nic(host, device)
-    network = nic.get("network", NULL)
-    if not call.db.exists("network", network):
-        network = _network_for(call, device)
+    network = _network_for(call, host, nic)
     record: dict[str, Json] = {name: nic[name] for name in _NIC_FIELDS if name in nic}
     metrics = nics.new_metrics(call.db, nic.get("told"))
     extra = {"host": host, "network": network, "metrics": metrics}
     return nics.add_pif(call.db, {**record, **extra, "physical": True, "managed": managed})
 
 
-def _network_for(call: Call, device: str) -> str:
-    """Find the network of a NIC by XAPI's convention on names of bridges, or make it."""
-    number = device.removeprefix("eth")
-    bridge = f"br{device}" if number == device else f"xenbr{number}"
-    for ref, row in call.db.tables["network"].rows.items():
-        if row.fields["bridge"] == bridge:
-            return ref
-    label = f"Pool-wide network associated with {device}"
-    return call.db.create("network", {"name_label": label, "bridge": bridge})
+def _network_for(call: Call, host: str, nic: dict[str, Json]) -> str:
+    """Find the network of a NIC: the one it was on, or by XAPI's convention on names; or make it.
+
+    A host has one PIF on a network, so it must not be taken.
+    """
+    number = nic["device"].removeprefix("eth")
+    bridge = f"br{nic['device']}" if number == nic["device"] else f"xenbr{number}"
+    networks = call.db.tables["network"].rows
+    named = [ref for ref, row in networks.items() if row.fields["bridge"] == bridge]
+    for network in (nic.get("network", NULL), *named):
+        if call.db.exists("network", network) and not _is_connected(call, host, network):
+            return str(network)
+    label = f"Pool-wide network associated with {nic['device']}"
+    record = {"name_label": label, "bridge": free_bridge(call) if named else bridge}
+    return call.db.create("network", record)
+
+
+def _is_connected(call: Call, host: str, network: str) -> bool:
+    pifs = call.db.get("network", network, "PIFs")
+    return any(call.db.get("PIF", pif, "host") == host for pif in pifs)
 
 
 @operation("PIF.forget")

@@ -103,6 +103,7 @@ def allocate(db: Database, sr: str, virtual: int, physical: int) -> None:
     used = db.get("SR", sr, "physical_utilisation")
     if used >= 0:  # else no driver has told yet
         db.write("SR", sr, "physical_utilisation", max(used + physical, 0))
+    allow(db, "SR", sr)  # an empty one can be destroyed
 
 
 def given(record: Record) -> Record:
