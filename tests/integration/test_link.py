@@ -67,7 +67,7 @@ async def test_a_silent_connection_is_noticed_and_replaced(kind):
         await world.until_live()
         await world.until_equal()
         assert world.witness.loads == 1
-        assert world.calls("session.login_with_password") == 1
+        assert world.counts.full_lists == 1, "the session was kept"
 
 
 async def test_an_ended_session_is_replaced_and_the_pool_listed():
@@ -78,7 +78,6 @@ async def test_an_ended_session_is_replaced_and_the_pool_listed():
         rename_a_vm(world, "after")
         await world.until_equal()
 
-        assert world.calls("session.login_with_password") == 2
         assert world.counts.full_lists == 2
         assert world.witness.loads == 1
         assert world.stats["sessions"] == 1
@@ -188,7 +187,7 @@ async def test_a_disabled_pool_logs_out_and_keeps_its_data():
         await world.until_live()
         await world.until_equal()
         assert world.witness.loads == 1
-        assert world.witness.states == ["connecting", "live", "disabled", "connecting", "live"]
+        assert world.witness.states == ["connecting", "live", "disabled", "stale", "live"]
 
 
 async def test_a_removed_pool_is_gone_at_once():
@@ -531,7 +530,7 @@ async def test_hosts_that_name_each_other_are_not_followed_for_ever():
     )
     async with answering(*[slave] * 9) as (client, requests):
         with pytest.raises(PoolUnreachable, match="each other"):
-            await client.reach([])
+            await client.login()
 
     assert len(requests) <= 3
 
@@ -542,4 +541,4 @@ async def test_an_address_that_is_none_is_not_followed(address):
     answer = ok(msgspec.json.encode({"jsonrpc": "2.0", "error": error}))
     async with answering(answer) as (client, _):
         with pytest.raises(PoolUnreachable, match="without address"):
-            await client.reach([])
+            await client.login()

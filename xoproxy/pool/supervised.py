@@ -140,6 +140,7 @@ class SupervisedPool:
         self._logged_in_at_s: float | None = None
         self._last_event_at_s: float | None = None
         self._told: LinkStatus | None = None
+        self._warned = ""
         self._now = asyncio.Event()
         """Set by the operator who does not want to wait for the next attempt."""
         self._look = asyncio.Event()
@@ -233,7 +234,7 @@ class SupervisedPool:
                 await watch.run()
             except PoolError as error:
                 cause: Exception = error
-                log.warning("pool_lost", pool=self.config.id, cause=_causes(error))
+                self._warn(_causes(error))
             except Exception as error:
                 cause = error
                 watch.distrust()
@@ -245,6 +246,13 @@ class SupervisedPool:
                     pause_s = max(pause_s, settings.auth_retry_s)
                 await self._wait(pause_s)
             self.happened(LinkEvent.RETRY)
+
+    def _warn(self, cause: str) -> None:
+        """Log a failed attempt, but the same again only for those who look closely."""
+        again = cause == self._warned and not self.live
+        self._warned = cause
+        say = log.debug if again else log.warning
+        say("pool_lost", pool=self.config.id, cause=cause)
 
     async def _enter(self, client: XapiClient, watch: Watch) -> None:
         """Have a session on the coordinator, whichever of the pool's hosts that is."""

@@ -48,8 +48,9 @@ class Connection:
         Without lingering the kernel sends RST: the client sees a reset, not an orderly end.
         """
         socket_ = self._writer.get_extra_info("socket")
-        with contextlib.suppress(OSError, ValueError):  # it may be closed already; uvloop: -1
-            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if socket_ is not None:  # TLS forgets it when it closes
+            with contextlib.suppress(OSError, ValueError):  # it may be closed already; uvloop: -1
+                socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
         if self.task is not None and self.waits_for_events:
             self.task.cancel()
