@@ -19,6 +19,7 @@ from xoproxy import __version__
 from xoproxy.errors import PoolUnreachable
 from xoproxy.pool import trouble
 from xoproxy.pool.client import LinkSettings
+from xoproxy.pool.keepalive import keep_alive
 from xoproxy.pool.trouble import Trouble
 from xoproxy.pool.trust import Trust
 
@@ -145,8 +146,8 @@ class DetectingCarrier:
     """JSON-RPC with the servers that have it, XML-RPC with those that do not.
 
     What a server answers first decides: later, when it fails at a call that it may have run all the
-    same, nothing is sent to it a second time. It is asked anew when the coordinator is looked for,
-    by questions that change nothing.
+    same, nothing is sent to it a second time. That is asked anew when the pool's hosts are looked
+    for, which begins with a question or a login.
     """
 
     def __init__(self, json: Carrier, xml: Carrier) -> None:
@@ -206,11 +207,7 @@ def _unreachable(error: Exception) -> PoolUnreachable:
 
 
 def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a socket on which a dead peer shows within half a minute, even if nobody writes."""
     family, kind, protocol, *_ = address
     sock = socket.socket(family=family, type=kind, proto=protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):  # Linux and most others; Windows lacks some
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    keep_alive(sock)
     return sock

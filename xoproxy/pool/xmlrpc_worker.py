@@ -31,6 +31,7 @@ from xml.parsers.expat import ExpatError
 import XenAPI
 
 from xoproxy.pool import trouble
+from xoproxy.pool.keepalive import keep_alive
 from xoproxy.pool.trouble import Trouble
 from xoproxy.pool.xml_values import parameters, result_json
 
@@ -169,6 +170,7 @@ class _Plain(http.client.HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
+        keep_alive(self.sock)
         self.sock.settimeout(self._order.timeout_s)
 
 
@@ -186,6 +188,7 @@ class _Secure(http.client.HTTPSConnection):
         if pin is not None and hashlib.sha256(shown).digest() != bytes.fromhex(pin):
             self.close()
             raise TroubleError(trouble.OTHER_CERTIFICATE)
+        keep_alive(self.sock)
         self.sock.settimeout(self._order.timeout_s)
 
 
