@@ -177,7 +177,7 @@ class Domains:
         address = self._db.get("host", host, "address")
         for protocol in ("rfb", "vt100"):
             uuid = self._w.uuid()
-            location = f"https://{address}/console?uuid={uuid}"
+            location = self._db.site.console(address, uuid)
             record: Record = {"uuid": uuid, "VM": vm, "protocol": protocol, "location": location}
             yield self._w.add("console", record)
 
