@@ -25,7 +25,7 @@ class Scenario:
     Args:
         draw: makes the next fault, as it is posted to the control surface.
         breaks: the link must go stale at least once; None: it may. False: it must stay live.
-        logs_in: the proxy needs new sessions. Without it the first one has to last.
+        relists: sessions or positions get lost. Without it the first list of the pool is the last.
         leaks: sessions may be left behind: answers to logins get lost, or logouts.
         overlaps: the next fault does not wait for the end of the one before.
         states: in which the link may be.
@@ -35,7 +35,7 @@ class Scenario:
 
     draw: Draw
     breaks: bool | None = True
-    logs_in: bool = False
+    relists: bool = False
     leaks: bool = False
     overlaps: bool = False
     states: frozenset[str] = _STATES
@@ -117,21 +117,21 @@ SCENARIOS: dict[str, Scenario] = {
     "invalid_json": Scenario(_sifted("invalid_json")),
     "pages": Scenario(_sifted("pages", status=_one_of(500, 503))),
     "too_many_pending_tasks": Scenario(_sifted("too_many_pending_tasks"), breaks=None),
-    "restart": Scenario(_lasting("restart", 0.1, 2.0), logs_in=True),
+    "restart": Scenario(_lasting("restart", 0.1, 2.0), relists=True),
     "older_database": Scenario(
-        _lasting("older_database", 0.1, 2.0, changes=_between(1, 200)), logs_in=True
+        _lasting("older_database", 0.1, 2.0, changes=_between(1, 200)), relists=True
     ),
-    "member": Scenario(_lasting("member", 1.0, 4.0), logs_in=True),
-    "promote": Scenario(_at_once("promote", seed=_between(1, 99)), logs_in=True),
+    "member": Scenario(_lasting("member", 1.0, 4.0), relists=True),
+    "promote": Scenario(_at_once("promote", seed=_between(1, 99)), relists=True),
     "failover": Scenario(
         _lasting("failover", 0.5, 5.0, takeover_s=_one_of(0.3, 1.0, 2.0), seed=_between(1, 99)),
-        logs_in=True,
+        relists=True,
     ),
-    "host_down": Scenario(_lasting("host_down", 0.5, 5.0, host=ANY_HOST), logs_in=True),
+    "host_down": Scenario(_lasting("host_down", 0.5, 5.0, host=ANY_HOST), relists=True),
     "certificate": Scenario(
         lambda rng: {"kind": rng.choice(("certificate", "drop"))},
         states=_STATES | {"error", "connecting"},
-        logs_in=True,
+        relists=True,
         leaks=True,  # nothing is said to a host any more whose certificate is another one
         tls=True,
     ),
@@ -142,8 +142,8 @@ SCENARIOS: dict[str, Scenario] = {
         _lasting("storm", 0.0, 2.0, changes=_between(100, 2000), seed=_between(1, 99)),
         breaks=False,
     ),
-    "expire_sessions": Scenario(_at_once("expire_sessions"), logs_in=True),
-    "fail": Scenario(_at_once("fail", **_FAIL, method=_one_of("event.from", None))),
+    "expire_sessions": Scenario(_at_once("expire_sessions"), relists=True),
+    "fail": Scenario(_at_once("fail", **_FAIL, method=_one_of("event.from", None)), relists=True),
 }
 
 
@@ -155,4 +155,4 @@ def _any_of_all(rng: random.Random) -> Drawn:
     return SCENARIOS[kind].draw(rng)
 
 
-SCENARIOS[MIX] = Scenario(_any_of_all, logs_in=True, leaks=True, overlaps=True)
+SCENARIOS[MIX] = Scenario(_any_of_all, relists=True, leaks=True, overlaps=True)
