@@ -107,6 +107,20 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_mismatches_total": MetricName(
         "counter", "Answers whose object counts differed from the cache", _POOL
     ),
+    "xoproxy_audits_total": MetricName(
+        "counter", "Classes listed only to be compared with the cache", _POOL
+    ),
+    "xoproxy_repairs_total": MetricName(
+        "counter", "Objects that an audit found different, and no event had told", _POOL
+    ),
+    "xoproxy_probes_total": MetricName(
+        "counter",
+        "Times that a silent pool was asked for a sign of life, by outcome",
+        ("pool", "outcome"),
+    ),
+    "xoproxy_link_transitions_total": MetricName(
+        "counter", "Changes of a link's phase, by phase and cause", ("pool", "phase", "cause")
+    ),
     "xoproxy_journal_bytes": MetricName("gauge", "Bytes of changes kept for resuming", _POOL),
     "xoproxy_journal_entries": MetricName("gauge", "Changes kept for resuming", _POOL),
     "xoproxy_history_writing": MetricName(

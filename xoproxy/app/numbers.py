@@ -95,5 +95,13 @@ class Numbers:
             yield Sample("xoproxy_relists_total", counts.relists, (pool, "class"))
             yield Sample("xoproxy_relists_total", counts.full_lists, (pool, "pool"))
             yield Sample("xoproxy_mismatches_total", counts.mismatches, (pool,))
+            yield Sample("xoproxy_audits_total", counts.audits, (pool,))
+            yield Sample("xoproxy_repairs_total", counts.repairs, (pool,))
+            silent = counts.silent_tokens
+            yield Sample("xoproxy_probes_total", counts.probes - silent, (pool, "answered"))
+            yield Sample("xoproxy_probes_total", silent, (pool, "disbelieved"))
+        for pool, transitions in self._supervisor.transitions().items():
+            for (phase, cause), count in transitions.items():
+                yield Sample("xoproxy_link_transitions_total", count, (pool, phase, cause))
         for outcome, count in self._caller.outcomes.items():
             yield Sample("xoproxy_calls_total", count, outcome)

@@ -1,6 +1,7 @@
 """The configured pools: storage and supervisor kept in step."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ from xoproxy.storage import Storage, StoredPools
 from xoproxy.storage.history import Histories
 from xoproxy.ws.endpoint import Endpoint
 
+_START_S = 0.02
+"""Between the first attempts of two pools, on average."""
+
 
 class Registry:
     """The configured pools: storage and supervisor kept in step (fits `rest.Registry`)."""
@@ -62,8 +66,10 @@ class Registry:
         """One change of the configuration at a time: storage and supervisor change as one."""
 
     async def start(self) -> None:
-        for stored in await self._stored.list():
-            self._supervise(stored)
+        """Take all pools under supervision; many of them do not start in the same moment."""
+        pools = await self._stored.list()
+        for stored in pools:
+            self._supervise(stored, random.uniform(0, _START_S * (len(pools) - 1)))  # noqa: S311
 
     async def list(self) -> Sequence[PoolInfo]:
         statuses = self._statuses()
@@ -238,8 +244,8 @@ class Registry:
             uuid=stored.uuid,
         )
 
-    def _supervise(self, stored: StoredPool) -> None:
-        self._supervisor.add(self._link_config(stored))
+    def _supervise(self, stored: StoredPool, after_s: float = 0.0) -> None:
+        self._supervisor.add(self._link_config(stored), after_s)
         self._hub.add_pool(self._supervisor.store(stored.id))
         self._endpoint.pool_added(stored.id)
 

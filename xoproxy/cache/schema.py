@@ -30,6 +30,8 @@ _PROXY_CLASSES: dict[str, dict[str, str]] = {
         "name": "string",
         "uuid": "string",
         "state": "enum pool_link_state",
+        "phase": "enum pool_link_phase",
+        "cause": "enum pool_link_cause",  # or null
         "since": "datetime",
         "error": "(string -> string) map",  # or null
         "master": "enum",  # a reference, but of another pool: not to be followed
@@ -39,7 +41,29 @@ _PROXY_CLASSES: dict[str, dict[str, str]] = {
 }
 """Classes of pseudo pool `proxy` (docs/protocol.md)."""
 
-_PROXY_ENUMS = {"pool_link_state": ("connecting", "live", "stale", "disabled", "error")}
+_PROXY_ENUMS = {
+    "pool_link_state": ("connecting", "live", "stale", "disabled", "error"),
+    "pool_link_phase": (
+        "disabled",
+        "probing",
+        "authenticating",
+        "listing",
+        "live",
+        "stale",
+        "error",
+    ),
+    "pool_link_cause": (
+        "enabled",
+        "disabled",
+        "retry",
+        "found",
+        "logged_in",
+        "same",
+        "caught_up",
+        "lost",
+        "refused",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,8 +208,13 @@ class SupervisedPool:
 
     # --- the task ---
 
-    async def run(self) -> None:
-        """Keep the pool connected until cancelled; then log out."""
+    async def run(self, after_s: float = 0.0) -> None:
+        """Keep the pool connected until cancelled; then log out.
+
+        Args:
+            after_s: to wait before the first attempt, so that many pools do not start at once.
+        """
+        await asyncio.sleep(after_s)
         trust = trust_of(self.config)
         async with self._new_client(self.config, trust) as client:
             watch = Watch(client, self.store, self, self._settings, self._held_back)

@@ -56,8 +56,12 @@ class Supervisor:
         self._told = asyncio.Event()
         self._refresher = group.create_task(self._refresh(), name="pool links")
 
-    def add(self, config: PoolConfig) -> None:
+    def add(self, config: PoolConfig, after_s: float = 0.0) -> None:
         """Take a pool under supervision; it connects by itself when it is enabled.
+
+        Args:
+            config: where, who.
+            after_s: to wait before the first attempt.
 
         Raises:
             ConfigError: its URL or fingerprint is not one.
@@ -75,7 +79,7 @@ class Supervisor:
             self._held_back,
         )
         self._pools[config.id] = pool
-        self._start(pool)
+        self._start(pool, after_s)
 
     async def replace(self, config: PoolConfig) -> None:
         """Give a pool another configuration (address, credentials, enabled); its data stays.
@@ -148,6 +152,10 @@ class Supervisor:
         """Return what each pool's watch has done, for metrics."""
         return {pool: supervised.counts for pool, supervised in self._pools.items()}
 
+    def transitions(self) -> Mapping[PoolId, Mapping[tuple[str, str], int]]:
+        """Count each link's changes of phase, by (phase, cause), for metrics."""
+        return {pool: supervised.transitions for pool, supervised in self._pools.items()}
+
     async def call(
         self,
         pool: PoolId,
@@ -173,10 +181,10 @@ class Supervisor:
         if config.enabled is not enabled:
             await self.replace(replace(config, enabled=enabled))
 
-    def _start(self, pool: SupervisedPool) -> None:
+    def _start(self, pool: SupervisedPool, after_s: float = 0.0) -> None:
         if pool.config.enabled:
             pool.happened(LinkEvent.ENABLED)
-            pool.task = self._group.create_task(pool.run(), name=f"pool {pool.config.id}")
+            pool.task = self._group.create_task(pool.run(after_s), name=f"pool {pool.config.id}")
         else:
             pool.happened(LinkEvent.DISABLED)
         pool.tell()
