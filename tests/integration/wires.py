@@ -147,7 +147,8 @@ class Reader:
 
     def _members(self, cls: str, found: Mapping[str, object]) -> dict[str, WireType]:
         """Return the types of a record's members, which must be all of the class's."""
-        fields = self._model.classes[cls].fields
+        model = self._model.classes[cls]
+        fields = {n: f for n, f in model.fields.items() if n not in model.hidden_fields}
         optional = {name for name, f in fields.items() if isinstance(f.type, OptionType)}
         missing = set(fields) - set(found) - optional
         _expect(not missing and set(found) <= set(fields), f"members of {cls}", missing)
@@ -215,19 +216,23 @@ class Reader:
 
 
 class JsonWire:
-    """JSON-RPC 1.0 (no `jsonrpc` member) or 2.0."""
+    """JSON-RPC 1.0 (no `jsonrpc` member) or 2.0. Old pools take no `text_ids`."""
 
-    def __init__(self, http: ClientSession, url: str, reader: Reader, version: int) -> None:
+    def __init__(
+        self, http: ClientSession, url: str, reader: Reader, version: int, *, text_ids: bool = True
+    ) -> None:
         self.name = f"JSON-RPC {version}.0"
         self._http = http
         self._url = f"{url}/jsonrpc"
         self._reader = reader
         self._version = version
+        self._text_ids = text_ids
         self._next_id = 0
 
     async def call(self, method: str, params: list[Json], kind: WireType) -> Outcome:
         self._next_id += 1
-        request_id = self._next_id if self._next_id % 2 else f"id {self._next_id}"
+        in_text = self._text_ids and self._next_id % 2
+        request_id = f"id {self._next_id}" if in_text else self._next_id
         body: dict[str, Json] = {"method": method, "params": plain(params), "id": request_id}
         if self._version > 1:
             body["jsonrpc"] = "2.0"
