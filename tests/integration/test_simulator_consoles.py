@@ -6,6 +6,7 @@ import contextlib
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.integration.viewers import (
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.hosts import Host
 from xoproxy.simulator.pool import SimulatedPool
+from xoproxy.simulator.rules import placement
 from xoproxy.simulator.statistics.sources import vms_on
 
 
@@ -510,6 +512,40 @@ async def test_the_limit_of_the_control_domain_is_the_hosts(room):
         await line.exactly(3)
         assert await line.is_closed()
         await viewer.whole()
+
+
+async def test_a_console_is_found_where_its_vm_goes(room):
+    async def call(method: str, *params: object) -> None:
+        await room.pool.dispatcher.run(method, [room.session, room.vm, *params])
+
+    async def at_location() -> str:
+        """Connect to where the record says; returns the desktop's name."""
+        parts = urlsplit(room.db.get("console", room.console(room.vm), "location"))
+        target = f"{parts.path}?{parts.query}&session_id={room.session}"
+        async with connected((str(parts.hostname), int(parts.port or 0)), target) as line:
+            return (await RfbViewer(line).open()).name
+
+    room.vm = next(
+        vm
+        for vm in vms_on(room.db, room.coordinator.ref)
+        if "pool_migrate" in room.db.get("VM", vm, "allowed_operations")
+        and placement.unfit(room.db, vm, room.member.ref) is None
+    )
+    room.name = room.db.get("VM", room.vm, "name_label")
+    before = room.db.get("console", room.console(room.vm), "location")
+    async with room.viewer() as viewer:
+        await call("VM.pool_migrate", room.member.ref, {})
+        assert await viewer.line.is_closed()
+    assert room.db.get("console", room.console(room.vm), "location") != before
+    assert await at_location() == room.name
+
+    async with room.line(room.target(), host=room.member) as line:
+        await call("VM.hard_shutdown")
+        assert await line.is_closed()
+    assert room.db.get("VM", room.vm, "consoles") == []
+
+    await call("VM.start", False, False)
+    assert await at_location() == room.name
 
 
 # -- viewers that misbehave --------------------------------------------------------------------
