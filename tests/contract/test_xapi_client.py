@@ -1,8 +1,11 @@
 """What every client of a pool does, whatever carries its requests: one suite for all carriers."""
 
 import asyncio
+import socket
+import ssl
+import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 import msgspec
@@ -20,6 +23,7 @@ from xoproxy.pool.xmlrpc import XmlRpcCarrier
 from xoproxy.simulator.dumps import load_estate
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
+from xoproxy.simulator.tls import Identity
 
 DUMPS = "recorded/xenadmin"
 VM = XapiClass("VM")
@@ -325,6 +329,43 @@ async def test_an_authority_of_ones_own_is_enough(carrier, tmp_path):
         async with client_of(simulator, carrier, ca_path=authority) as client:
             await client.login()
             assert await value(client, "VM.get_all")
+
+
+@contextmanager
+def _shaking_hands(listener: socket.socket, context: ssl.SSLContext):
+    """Do nothing but TLS handshakes, as stunnel does them: asyncio's servers send no alerts."""
+
+    def serve() -> None:
+        with suppress(OSError):  # closed, at last
+            while True:
+                connection, _ = listener.accept()
+                with suppress(OSError), context.wrap_socket(connection, server_side=True):
+                    pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+async def test_tls_from_before_1_2_is_told_as_what_it_is(carrier):
+    identity = Identity(["127.0.0.1"])
+    context = identity.context
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL would not even serve it
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1
+    with socket.create_server(("127.0.0.1", 0)) as listener, _shaking_hands(listener, context):
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        config = PoolConfig(PoolId("p"), "x", url, "root", "x", identity.fingerprint)
+        made = carrier(SETTINGS, trust_of(config))
+        async with JsonRpcClient(config, SETTINGS, carrier=made) as client:
+            with pytest.raises(PoolUnreachable, match=r"before 1\.2") as caught:
+                await client.login()
+    assert caught.value.code == "CERTIFICATE"
 
 
 @pytest.mark.parametrize(
