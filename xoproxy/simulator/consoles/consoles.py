@@ -123,7 +123,9 @@ class Consoles:
         return machine
 
     def _name(self, vm: str) -> str:
-        return str(self._db.get("VM", vm, "name_label")) if self._db.exists("VM", vm) else ""
+        """Return what a machine is called, without what would move a terminal's cursor."""
+        name = str(self._db.get("VM", vm, "name_label")) if self._db.exists("VM", vm) else ""
+        return "".join(filter(str.isprintable, name))
 
     def _uptime_s(self, vm: str) -> float:
         if not self._db.exists("VM", vm):

@@ -134,7 +134,7 @@ def measure_vm(db: Database, vm: str, seed: int, *, ran: bool = False) -> Measur
     for number, device in enumerate(_devices(db, "VIF", record["VIFs"], ran=ran)):
         sources += _vif(f"vif_{device['device']}", own, number, busy)
     for number, device in enumerate(_devices(db, "VBD", record["VBDs"], ran=ran)):
-        if device["device"] and not device["empty"]:
+        if not device["empty"]:
             sources += _disk("vbd_" + device["device"] + "_", "", own, number, busy)
     first = -(-seconds_of(metrics.get("start_time", "")) // STEP_S)
     extremes = any(_keeps_extremes(db, pool) for pool in db.refs("pool"))
@@ -280,7 +280,8 @@ def _disk(before: str, after: str, own: int, number: int, busy: float) -> Iterat
 def _devices(db: Database, cls: str, refs: list[str], *, ran: bool) -> list[dict[str, Json]]:
     rows = [db.row(cls, ref).fields for ref in refs]
     there = [fields for fields in rows if ran or fields["currently_attached"]]
-    return sorted(there, key=lambda fields: str(fields["device"]))
+    named = [fields for fields in there if str(fields["device"]).isalnum()]  # not all are
+    return sorted(named, key=lambda fields: str(fields["device"]))
 
 
 def _linked(db: Database, cls: str, ref: str) -> dict[str, Json]:
