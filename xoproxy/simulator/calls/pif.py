@@ -106,15 +106,15 @@ def _require_no_vif(call: Call, network: str, host: str) -> None:
 @operation("PIF.scan")
 def scan(call: Call, host: str) -> None:
     """Add PIFs for NICs that have none."""
-    call.db.row("host", host)
+    known = _physical(call, host)
     for nic in call.world.hardware.nics(host):
-        _introduce(call, host, nic["device"], managed=True)
+        if nic["device"] not in known:  # it is when the database went back
+            _introduce(call, host, nic["device"], managed=True)
 
 
 @operation("PIF.introduce")
 def introduce(call: Call, host: str, mac: str, device: str, managed: bool) -> str:  # noqa: FBT001
-    pifs = [call.db.row("PIF", pif).fields for pif in call.db.get("host", host, "PIFs")]
-    physical = {pif["device"]: pif["MAC"] for pif in pifs if pif["physical"]}
+    physical = _physical(call, host)
     free = {nic["device"]: nic["MAC"] for nic in call.world.hardware.nics(host)}
     mac = mac.lower() or {**physical, **free}.get(device, "")
     if not is_mac(mac):
@@ -125,6 +125,12 @@ def introduce(call: Call, host: str, mac: str, device: str, managed: bool) -> st
         code = "COULD_NOT_FIND_NETWORK_INTERFACE_WITH_SPECIFIED_DEVICE_NAME_AND_MAC_ADDRESS"
         raise XapiError(code, device, mac)
     return _introduce(call, host, device, managed=managed)
+
+
+def _physical(call: Call, host: str) -> dict[str, str]:
+    """List the addresses of a host's NICs that have PIFs."""
+    pifs = [call.db.row("PIF", pif).fields for pif in call.db.get("host", host, "PIFs")]
+    return {pif["device"]: pif["MAC"] for pif in pifs if pif["physical"]}
 
 
 def _introduce(call: Call, host: str, device: str, *, managed: bool) -> str:

@@ -148,11 +148,13 @@ async def scan(call: Call, sr: str) -> None:
         await drive(call, working(SCAN_S))
         uuid = call.db.get("SR", sr, "uuid")
         lost = call.world.hardware.take_losses(uuid)
-        for vdi in call.db.get("SR", sr, "VDIs"):
-            if call.db.get("VDI", vdi, "location") in lost:
-                disks.remove_disk(call.db, vdi)
+        vdis = call.db.get("SR", sr, "VDIs")
+        known = {call.db.get("VDI", vdi, "location"): vdi for vdi in vdis}
+        for location in lost & known.keys():
+            disks.remove_disk(call.db, known[location])
         for volume in call.world.hardware.take_volumes(uuid):
-            disks.add_disk(call.db, sr, {"physical_utilisation": 0, **volume})
+            if volume["location"] not in known:  # it is when the database went back
+                disks.add_disk(call.db, sr, {"physical_utilisation": 0, **volume})
         _sum_up(call, sr)
 
 

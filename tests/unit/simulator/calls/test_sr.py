@@ -244,3 +244,13 @@ async def test_settings_and_types():
             7,
         )
         assert await user.call("SR.get_supported_types") == ["nfs"]
+
+
+async def test_a_database_that_went_back_knows_what_a_scan_would_find():
+    async with client() as user:
+        sr = add_sr(user)
+        vdi = add_vdi(user, sr)
+        record = user.db.record("VDI", vdi)
+        user.world.hardware.put_volume(user.db.get("SR", sr, "uuid"), record)
+        await user.call("SR.scan", sr)
+        assert user.db.get("SR", sr, "VDIs") == [vdi]
