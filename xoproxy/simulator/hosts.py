@@ -13,11 +13,12 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from xoproxy.simulator import addresses
+from xoproxy.simulator import addresses, certificates
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.http import Connection, HttpServer, Interference
 from xoproxy.simulator.site import Site
@@ -26,6 +27,7 @@ from xoproxy.simulator.tls import Identity
 PORTS_TRIED: Final = 50
 REBIND_S: Final = 0.1
 REBINDS: Final = 100
+INTERNAL_NAME: Final = "pool"
 
 # Calls about the asked host alone: they need no database, so members answer them too. They take
 # no session, or one of `session.slave_local_login_with_password` (datamodel, LocalSession).
@@ -57,6 +59,7 @@ class Host:
         bind: where it listens; None when this machine cannot listen for it.
         address: what its record and the other hosts call it.
         alive: it runs, so it answers.
+        auto_enable: it is enabled when it has booted (host.disable).
     """
 
     ref: str
@@ -64,19 +67,40 @@ class Host:
     address: str
     alive: bool = True
     server: HttpServer | None = None
+    auto_enable: bool = True
     _identity: Identity | None = field(default=None)
+    _internal: Identity | None = field(default=None)
 
     @property
     def listens(self) -> bool:
         return self.server is not None and self.server.is_listening
 
     @property
+    def names(self) -> list[str]:
+        """What its certificates are for."""
+        here = [name for name in (self.bind, self.address) if name and addresses.named(name)]
+        return [*here, "127.0.0.1", "localhost"]
+
+    @property
     def identity(self) -> Identity:
-        """Its certificate; made when it is first needed."""
+        """The certificate that clients meet; made when it is first needed."""
         if self._identity is None:
-            here = [name for name in (self.bind, self.address) if name and addresses.named(name)]
-            self._identity = Identity([*here, "127.0.0.1", "localhost"])
+            self._identity = Identity(self.names)
+            self._identity.context.sni_callback = self._show_internal
         return self._identity
+
+    @property
+    def internal(self) -> Identity:
+        """The certificate that other hosts meet: who asks for the server name `pool`."""
+        if self._internal is None:
+            self._internal = Identity(self.names)
+        return self._internal
+
+    def _show_internal(
+        self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        if name == INTERNAL_NAME:
+            connection.context = self.internal.context
 
 
 def answered_by_members(method: str) -> bool:
@@ -183,7 +207,7 @@ class Hosts:
         for host in filter(lambda host: host.ref, self):
             _show_consoles(self._db, host)
             if self.tls:
-                self.certify(host)
+                certificates.correct(self._db, host)
 
     def close(self) -> None:
         """Stop listening; connections go on."""
@@ -233,28 +257,6 @@ class Hosts:
             number = error.errno or errno.EIO
             where = f"{host.bind}:{self._port}"
             raise OSError(number, os.strerror(number), where) from error
-
-    # -- certificates ------------------------------------------------------------------------
-
-    def renew_certificate(self, host: Host) -> None:
-        """Give a host another certificate: shown to new connections, and in its row."""
-        host.identity.renew()
-        self.certify(host)
-
-    def certify(self, host: Host) -> None:
-        """Let the database say which certificate a host shows."""
-        rows = self._db.tables["Certificate"].rows.values()
-        shown = [
-            row.ref
-            for row in rows
-            if row.fields["host"] == host.ref and row.fields["type"] == "host"
-        ]
-        for ref in shown:
-            for name, value in host.identity.fields.items():
-                self._db.write("Certificate", ref, name, value)
-        if not shown:
-            record = {"host": host.ref, "type": "host", **host.identity.fields}
-            self._db.create("Certificate", record)
 
 
 def _found(database: Database, listen: str) -> Iterator[Host]:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import Final
 
+from xoproxy.simulator import certificates
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.hosts import Host, Hosts
 from xoproxy.simulator.lifecycle import Power, Steps, Takes, Writes
@@ -74,10 +75,15 @@ class Toolstack:
         if host is self._hosts.coordinator:
             self.up.clear()
             self._sessions.expire_all()
-        elif host.ref:
+        else:
+            self.declare_dead(host)
+
+    def declare_dead(self, host: Host) -> None:
+        """Say that a host is gone, before it is."""
+        if host.ref:
             self._machines().set_live(host.ref, live=False)
 
-    async def boot(self, host: Host, *, enabled: bool = True) -> None:
+    async def boot(self, host: Host) -> None:
         """Let a dead host come up as what it is by now: the coordinator, or a member."""
         if host.alive or self._hosts.get(host.ref) is not host:
             return
@@ -92,7 +98,7 @@ class Toolstack:
             host.alive = True
             await self._hosts.answer(host)
         if host.ref:
-            await self._drive(self._machines().boot(host.ref, enabled=enabled))
+            await self._drive(self._machines().boot(host.ref, enabled=host.auto_enable))
 
     def _load(self) -> None:
         """Do what xapi does when it comes up with a stored database."""
@@ -103,7 +109,7 @@ class Toolstack:
             if host.ref and not host.alive:
                 machines.set_live(host.ref, live=False)
             elif host.ref and self._hosts.tls:
-                self._hosts.certify(host)
+                certificates.correct(self._db, host)  # an older database has older rows
 
     def _tell_up(self) -> None:
         if self._hosts.coordinator.alive:

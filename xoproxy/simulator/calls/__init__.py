@@ -30,6 +30,7 @@ from xoproxy.simulator.calls import (
     vm_appliance,
     vm_copies,
     vm_settings,
+    vtpm,
 )
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "vm_appliance",
     "vm_copies",
     "vm_settings",
+    "vtpm",
 ]

@@ -1,51 +1,208 @@
-"""Class `host`: clocks and switches. Reboots and evacuations need a lifecycle."""
+"""Class `host`: clocks, certificates, settings that write more than one field."""
 
+import re
+from typing import Final
+
+from xoproxy.simulator import certificates
 from xoproxy.simulator.calls.registry import Call, operation
+from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.hosts import Host
+from xoproxy.simulator.rules import allow
+from xoproxy.simulator.rules.placement import is_live
+from xoproxy.simulator.wiretypes import NULL, Json
+
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
+_HOSTNAME_LENGTH: Final = 253
 
 
-def hosts_that_run(call: Call) -> list[str]:
-    """List the hosts on which a VM could start."""
-    running = []
-    for ref in call.db.refs("host"):
-        host = call.db.record("host", ref)
-        metrics = host["metrics"]
-        live = call.db.exists("host_metrics", metrics) and call.db.get(
-            "host_metrics", metrics, "live"
-        )
-        if host["enabled"] and live:
-            running.append(ref)
-    return running
+def machine(call: Call, host: str) -> Host:
+    """Return a host that its coordinator can reach; raises HOST_OFFLINE."""
+    call.db.row("host", host)
+    found = call.world.hosts.get(host)
+    coordinator = call.world.hosts.coordinator
+    if found is None or (found is not coordinator and not (found.alive and is_live(call.db, host))):
+        raise XapiError("HOST_OFFLINE", host)
+    return found
+
+
+# -- what a host tells ---------------------------------------------------------------------
 
 
 @operation("host.get_servertime")
 def get_servertime(call: Call, host: str) -> str:
-    call.db.row("host", host)
+    machine(call, host)
     return call.db.now()
 
 
 @operation("host.get_server_localtime")
 def get_server_localtime(call: Call, host: str) -> str:
-    call.db.row("host", host)
+    machine(call, host)
     return call.db.now().removesuffix("Z")  # a local time has no zone
-
-
-@operation("host.enable")
-def enable(call: Call, host: str) -> None:
-    call.db.write("host", host, "enabled", value=True)
-
-
-@operation("host.disable")
-def disable(call: Call, host: str, _auto_enable: bool) -> None:  # noqa: FBT001
-    call.db.write("host", host, "enabled", value=False)
-
-
-@operation("host.restart_agent")
-def restart_agent(call: Call, host: str) -> None:
-    """Check the host only: its toolstack has no state of its own here."""
-    call.db.row("host", host)
 
 
 @operation("host.list_methods")
 def list_methods(call: Call) -> list[str]:
     classes = call.db.model.classes.values()
     return sorted(m.wire_name for cls in classes for m in cls.messages.values() if not m.removed)
+
+
+@operation("host.get_management_interface")
+def get_management_interface(call: Call, host: str) -> str:
+    for pif in call.db.get("host", host, "PIFs"):
+        if call.db.exists("PIF", pif) and call.db.get("PIF", pif, "management"):
+            return str(pif)
+    raise XapiError("INTERNAL_ERROR", "Could not find management interface")
+
+
+@operation("host.compute_free_memory")
+def compute_free_memory(call: Call, host: str) -> int:
+    metrics = call.db.get("host", host, "metrics")
+    free: int = call.db.get("host_metrics", metrics, "memory_free")
+    return free
+
+
+@operation("host.compute_memory_overhead")
+def compute_memory_overhead(call: Call, host: str) -> int:
+    overhead: int = call.db.get("host", host, "memory_overhead")
+    return overhead
+
+
+@operation("host.get_uncooperative_resident_VMs")
+def get_uncooperative_resident_vms(call: Call, host: str) -> list[str]:
+    call.db.row("host", host)
+    return []  # XAPI no longer keeps count of them
+
+
+# -- certificates --------------------------------------------------------------------------
+
+
+@operation("host.get_server_certificate")
+def get_server_certificate(call: Call, host: str) -> str:
+    return machine(call, host).identity.pem
+
+
+@operation("host.reset_server_certificate")
+def reset_server_certificate(call: Call, host: str) -> None:
+    certificates.renew(call.db, machine(call, host))
+
+
+@operation("host.refresh_server_certificate")
+def refresh_server_certificate(call: Call, host: str) -> None:
+    """Renew the certificate that hosts show each other."""
+    certificates.renew(call.db, machine(call, host), "host_internal")
+
+
+@operation("host.emergency_reset_server_certificate")
+def emergency_reset_server_certificate(call: Call) -> None:
+    certificates.renew(call.db, asked(call))
+
+
+def asked(call: Call) -> Host:
+    """Return the host that a call was made at."""
+    return call.world.hosts.get(call.here) or call.world.hosts.coordinator
+
+
+# -- settings ------------------------------------------------------------------------------
+
+
+@operation("host.set_hostname_live")
+def set_hostname_live(call: Call, host: str, name: str) -> None:
+    if not name or len(name) > _HOSTNAME_LENGTH or not _HOSTNAME.fullmatch(name):
+        raise XapiError("HOST_NAME_INVALID", f"{name!r} is no host name")
+    machine(call, host)
+    call.db.write("host", host, "hostname", name)
+    software = call.db.get("host", host, "software_version")
+    call.db.write("host", host, "software_version", {**software, "hostname": name})
+
+
+@operation("host.set_iscsi_iqn")
+def set_iscsi_iqn(call: Call, host: str, value: str) -> None:
+    """Set the name also where clients of older releases look for it."""
+    if not value:
+        raise XapiError("INVALID_VALUE", "value", value)
+    other = call.db.get("host", host, "other_config")
+    call.db.write("host", host, "other_config", {**other, "iscsi_iqn": value})
+    call.db.write("host", host, "iscsi_iqn", value)
+
+
+@operation("host.set_multipathing")
+def set_multipathing(call: Call, host: str, value: bool) -> None:  # noqa: FBT001
+    other = call.db.get("host", host, "other_config")
+    told = {"multipathing": str(value).lower(), "multipathhandle": "dmp"}
+    call.db.write("host", host, "other_config", {**other, **told})
+    call.db.write("host", host, "multipathing", value)
+
+
+@operation("host.set_power_on_mode")
+def set_power_on_mode(call: Call, host: str, mode: str, config: dict[str, str]) -> None:
+    call.db.write("host", host, "power_on_mode", mode)
+    call.db.write("host", host, "power_on_config", config)
+    allow(call.db, "host", host)
+
+
+@operation("host.set_ssl_legacy")
+def set_ssl_legacy(call: Call, host: str, value: bool) -> None:  # noqa: FBT001
+    call.db.row("host", host)
+    if value:
+        raise XapiError(
+            "VALUE_NOT_SUPPORTED", "value", "true", "Legacy SSL support has been removed"
+        )
+
+
+@operation("host.set_console_idle_timeout")
+def set_console_idle_timeout(call: Call, host: str, value: int) -> None:
+    if value < 0:
+        raise XapiError("VALUE_NOT_SUPPORTED", "value", str(value), "must not be negative")
+    call.db.write("host", host, "console_idle_timeout", value)
+
+
+@operation("host.enable_display")
+def enable_display(call: Call, host: str) -> str:
+    return _switch_display(call, host, {"disabled": "enable_on_reboot"}, "enabled")
+
+
+@operation("host.disable_display")
+def disable_display(call: Call, host: str) -> str:
+    return _switch_display(call, host, {"enabled": "disable_on_reboot"}, "disabled")
+
+
+def _switch_display(call: Call, host: str, at_reboot: dict[str, str], else_: str) -> str:
+    """Switch what only a reboot changes really: until then it says what is to come."""
+    present = call.db.get("host", host, "display")
+    value = present if present in at_reboot.values() else at_reboot.get(present, else_)
+    call.db.write("host", host, "display", value)
+    return value
+
+
+@operation("host.enable_local_storage_caching")
+def enable_local_storage_caching(call: Call, host: str, sr: str) -> None:
+    _require_disabled(call, host)
+    call.db.row("SR", sr)
+    pbds = [pbd for pbd in call.db.get("SR", sr, "PBDs") if call.db.exists("PBD", pbd)]
+    if not any(call.db.get("PBD", pbd, "host") == host for pbd in pbds):
+        raise XapiError("SR_OPERATION_NOT_SUPPORTED", sr)
+    call.db.write("host", host, "local_cache_sr", sr)
+    call.db.write("SR", sr, "local_cache_enabled", value=True)
+
+
+@operation("host.disable_local_storage_caching")
+def disable_local_storage_caching(call: Call, host: str) -> None:
+    _require_disabled(call, host)
+    sr = call.db.get("host", host, "local_cache_sr")
+    call.db.write("host", host, "local_cache_sr", NULL)
+    if call.db.exists("SR", sr):
+        call.db.write("SR", sr, "local_cache_enabled", value=False)
+
+
+def _require_disabled(call: Call, host: str) -> None:
+    if call.db.get("host", host, "enabled"):
+        raise XapiError("HOST_NOT_DISABLED")
+
+
+def _only_reached(call: Call, host: str, *_arguments: Json) -> None:
+    """Change nothing that can be seen here; but the host must answer."""
+    machine(call, host)
+
+
+for _name in ("sync_data", "backup_rrds", "syslog_reconfigure", "send_debug_keys"):
+    operation(f"host.{_name}")(_only_reached)

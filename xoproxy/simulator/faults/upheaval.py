@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, assert_never
 
+from xoproxy.simulator import certificates
 from xoproxy.simulator.churn import BURST, Churn
 from xoproxy.simulator.faults.kinds import (
     AskedError,
@@ -175,7 +176,7 @@ class Upheavals:
         if not self._hosts.tls:
             raise FaultRefusedError("the pool speaks plain HTTP: nobody meets a certificate")
         for host in [self._named(name)] if name is not None else list(self._hosts):
-            self._hosts.renew_certificate(host)
+            certificates.renew(self._pool.database, host)
 
     # -- storms ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from xoproxy.simulator.lifecycle.power import Power
 from xoproxy.simulator.lifecycle.writes import Steps, Takes, Writes
 from xoproxy.simulator.rules import RULES, allow
 
+_AFTER_BOOT: Final = {"enable_on_reboot": "enabled", "disable_on_reboot": "disabled"}
 PLUG_S: Final = 1.0  # in which a booting host attaches one of its storages
 
 
@@ -41,6 +42,8 @@ class Machines:
                 self._attach(cls, device, attached=False)
                 yield
         self.set_live(host, live=True)
+        display = self._db.get("host", host, "display")
+        yield self._w.set("host", host, display=_AFTER_BOOT.get(display, display))
         yield from self._renew_control_domain(host)
         for cls, name in (("PIF", "PIFs"), ("PBD", "PBDs")):
             for device in self._db.get("host", host, name):
