@@ -438,8 +438,8 @@ def ok(body: bytes, content_type: bytes = b"application/json") -> bytes:
 
 
 async def test_requests_fit_xapis_server():
-    reply = ok(b'{"jsonrpc":"2.0","result":"OpaqueRef:s","id":1}')
-    async with answering(reply, reply) as (client, requests):
+    replies = [ok(b'{"jsonrpc":"2.0","result":"OpaqueRef:s","id":%d}' % n) for n in (1, 2)]
+    async with answering(*replies) as (client, requests):
         await client.login()
         await client.call("VM.get_all")
 
@@ -481,6 +481,8 @@ async def test_a_reply_that_is_not_json_is_mended():
         (ok(b"{}"), "NOT_XAPI"),
         (ok(b'{"result":null,"error":null}'), "NOT_XAPI"),
         (ok(b'{"error":7}'), "NOT_XAPI"),
+        (ok(b'{"jsonrpc":"2.0","result":[],"id":7}'), "NOT_XAPI"),  # to another call
+        (ok(b'{"jsonrpc":"2.0","result":[],"id":"1"}'), "NOT_XAPI"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "NOT_XAPI"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "TIMEOUT"),
         (b"", "TIMEOUT"),

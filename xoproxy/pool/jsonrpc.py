@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import msgspec
 from yarl import URL
@@ -75,6 +75,11 @@ def trust_of(config: PoolConfig) -> Trust:
     if config.fingerprint:
         pins.setdefault(endpoint(config.url).host or "", config.fingerprint)
     return Trust(pins, config.ca_path)
+
+
+class _Request(NamedTuple):
+    id: int
+    body: bytes
 
 
 class JsonRpcClient:
@@ -235,8 +240,8 @@ class JsonRpcClient:
         patience_s = max(timeout_s, settings.connect_timeout_s) + settings.event_slack_s
         if not token:  # the whole pool: XAPI answers at once, but it takes its time to print it
             patience_s = max(patience_s, settings.request_timeout_s)
-        body = self._encode("event.from", params)
-        reply = await self._patiently(replies.EVENTS, body, patience_s, nullcontext())
+        request = self._encode("event.from", params)
+        reply = await self._patiently(replies.EVENTS, request, patience_s, nullcontext())
         try:
             return _result(reply.result, reply.error)
         except XapiFailure as failure:
@@ -248,13 +253,13 @@ class JsonRpcClient:
     async def next_events(self) -> list[replies.Event]:
         """Wait for `event.next` (pools without `event.from`)."""
         patience_s = SILENCE_S + self._settings.event_slack_s
-        body = self._encode("event.next", [self._session])
-        reply = await self._patiently(replies.NEXT, body, patience_s, nullcontext())
+        request = self._encode("event.next", [self._session])
+        reply = await self._patiently(replies.NEXT, request, patience_s, nullcontext())
         return _result(reply.result, reply.error)
 
     async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
-        body = self._encode(f"{cls}.get_all_records", [self._session])
-        reply = await self._call(replies.RECORDS, body)
+        request = self._encode(f"{cls}.get_all_records", [self._session])
+        reply = await self._call(replies.RECORDS, request)
         return _result(reply.result, reply.error)
 
     async def _request(
@@ -270,17 +275,17 @@ class JsonRpcClient:
     async def _call(
         self,
         decoder: msgspec.json.Decoder[E],
-        body: bytes,
+        request: _Request,
         url: URL | None = None,
         patience_s: float | None = None,
     ) -> E:
         patience_s = patience_s or self._settings.request_timeout_s
-        return await self._patiently(decoder, body, patience_s, self._slots, url)
+        return await self._patiently(decoder, request, patience_s, self._slots, url)
 
     async def _patiently(
         self,
         decoder: msgspec.json.Decoder[E],
-        body: bytes,
+        request: _Request,
         patience_s: float,
         slots: AbstractAsyncContextManager[None],
         url: URL | None = None,
@@ -290,15 +295,15 @@ class JsonRpcClient:
         delay_s = _BUSY_DELAY_S
         for _ in range(_BUSY_ATTEMPTS - 1):
             async with slots:
-                reply = await self._exchange(decoder, body, patience_s, url)
+                reply = await self._exchange(decoder, request, patience_s, url)
             if not _given(reply.error) or replies.failure(reply.error).code != _BUSY:
                 return reply
             await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter
             delay_s *= 2
         async with slots:
-            return await self._exchange(decoder, body, patience_s, url)
+            return await self._exchange(decoder, request, patience_s, url)
 
-    def _encode(self, method: str, params: Sequence[object]) -> bytes:
+    def _encode(self, method: str, params: Sequence[object]) -> _Request:
         self._last_id += 1
         body = msgspec.json.encode(
             {"jsonrpc": "2.0", "method": method, "params": params, "id": self._last_id}
@@ -308,18 +313,29 @@ class JsonRpcClient:
                 ErrorCode.TOO_LARGE,
                 f"{method} is {len(body) >> 10} KiB long; XAPI takes less than 300 KiB",
             )
-        return body
+        return _Request(self._last_id, body)
 
     async def _exchange(
-        self, decoder: msgspec.json.Decoder[T], body: bytes, patience_s: float, url: URL
-    ) -> T:
+        self, decoder: msgspec.json.Decoder[E], request: _Request, patience_s: float, url: URL
+    ) -> E:
         try:
             async with asyncio.timeout(patience_s) as patience:
-                data = await self._carrier.post(url, body, patience)
+                data = await self._carrier.post(url, request.body, patience)
         except TimeoutError as error:
             message = "The pool did not answer in time."
             raise PoolUnreachable(message, "TIMEOUT") from error
-        return await in_slices(replies.scan(decoder, data))
+        reply = await in_slices(replies.scan(decoder, data))
+        if not _answers(reply, request):
+            raise PoolUnreachable("The answer is one to another call.", "NOT_XAPI")
+        return reply
+
+
+def _answers(reply: replies.Envelope, request: _Request) -> bool:
+    """Tell whether a reply is the one to a request.
+
+    Errors from before dispatch come with id 0; what comes by XML-RPC has none.
+    """
+    return reply.id in {None, request.id} or (reply.id == 0 and _given(reply.error))
 
 
 def _given(raw: msgspec.Raw) -> bool:

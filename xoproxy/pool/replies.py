@@ -46,9 +46,10 @@ class EventReply(msgspec.Struct):
 
 
 class Envelope(Protocol):
-    """What every JSON-RPC reply has; empty or null when the call succeeded."""
+    """What every JSON-RPC reply has; `error` is empty or null when the call succeeded."""
 
     error: msgspec.Raw
+    id: int | str | None
 
 
 class EventEnvelope(msgspec.Struct):
@@ -56,6 +57,7 @@ class EventEnvelope(msgspec.Struct):
 
     result: EventReply | None = None
     error: msgspec.Raw = msgspec.Raw()
+    id: int | str | None = None
 
 
 class RecordsEnvelope(msgspec.Struct):
@@ -63,6 +65,7 @@ class RecordsEnvelope(msgspec.Struct):
 
     result: dict[str, msgspec.Raw] | None = None
     error: msgspec.Raw = msgspec.Raw()
+    id: int | str | None = None
 
 
 class NextEnvelope(msgspec.Struct):
@@ -70,6 +73,7 @@ class NextEnvelope(msgspec.Struct):
 
     result: list[Event] | None = None
     error: msgspec.Raw = msgspec.Raw()
+    id: int | str | None = None
 
 
 class RawEnvelope(msgspec.Struct):
@@ -77,6 +81,7 @@ class RawEnvelope(msgspec.Struct):
 
     result: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
+    id: int | str | None = None
 
 
 EVENTS = msgspec.json.Decoder(EventEnvelope)
