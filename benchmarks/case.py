@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from benchmarks import endtoend, fanout, ingest, rig, simulator, wire_bytes
+from benchmarks import endtoend, fanout, ingest, many_pools, rig, simulator, wire_bytes
 from benchmarks.figures import Measured
 from xoproxy.app import new_event_loop
 from xoproxy.telemetry import configure_logging
@@ -42,6 +42,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "client memory": (endtoend.client_memory, ("kb_per_idle_client", "kb_per_stalled_client")),
     "resume": (endtoend.resume, ("resume_bytes",)),
     "upstream": (endtoend.upstream, ("upstream_sessions", "upstream_waits")),
+    "many pools": (many_pools.pools_100, ("pools_100_live_s", "pools_100_stall_ms")),
     "simulator ready": (simulator.ready, ("simulator_ready_s",)),
     "simulator memory": (simulator.memory, ("simulator_mb",)),
     "simulator ceiling": (simulator.ceiling, ("simulator_changes_per_s",)),

@@ -13,7 +13,6 @@ import msgspec
 
 from benchmarks.rig import Stopwatch
 from xoproxy.cache.store import Store
-from xoproxy.errors import PoolError
 from xoproxy.model import Batch, XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.client import LinkSettings
@@ -87,8 +86,12 @@ class Played:
         self._bodies = bodies
         self._running: Stopwatch | None = None
 
-    async def login(self) -> None:
+    async def reach(self, members: Sequence[str]) -> None:
         pass
+
+    async def login(self, uuid: str = "") -> bool:
+        del uuid
+        return False
 
     async def logout(self) -> None:
         pass
@@ -125,8 +128,6 @@ class Unobserved:
 
     def caught_up(self) -> None: ...
 
-    def lost(self, cause: PoolError) -> None: ...
-
 
 async def play(
     methods: bytes, bodies: AsyncIterator[bytes], store: Store, observer: Observer | None = None
@@ -134,7 +135,7 @@ async def play(
     """Let a watch keep a store true from prepared replies; returns what each of them cost."""
     client = Played(methods, bodies)
     try:
-        await Watch(client, store, observer or Unobserved(), LinkSettings()).run()
+        await Watch(client, store, observer or Unobserved(), LinkSettings(audit_s=0)).run()
     except Finished:
         return client.cpu_s
 
