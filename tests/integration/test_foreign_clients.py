@@ -106,15 +106,21 @@ def _a_vm(scene: Scene, power_state: str) -> str:
     )
 
 
-async def _tasks_are_gone(scene: Scene) -> bool:
-    """Say whether no task is left, once the client has had time to destroy its last one."""
-    database, changed = scene.pool.database, asyncio.Event()
-    database.changed.append(changed.set)
-    async with asyncio.timeout(10):
-        while database.count("task"):
+async def _until(scene: Scene, condition: Callable[[], bool]) -> bool:
+    """Wait for the database to be so."""
+    changed = asyncio.Event()
+    scene.pool.database.changed.append(changed.set)
+    async with asyncio.timeout(20):
+        while not condition():
             changed.clear()
             await changed.wait()
+    scene.pool.database.changed.remove(changed.set)
     return True
+
+
+async def _tasks_are_gone(scene: Scene) -> bool:
+    """Say whether no task is left, once the client has had time to destroy its last one."""
+    return await _until(scene, lambda: scene.pool.database.count("task") == 0)
 
 
 async def test_they_lead_a_machine_through_its_life(scene: Scene):
@@ -156,6 +162,8 @@ async def test_they_suspend_resume_and_shut_down_a_guest(scene: Scene):
         ("VM.clean_shutdown", "Halted"),
     ):
         arguments = [False, False] if method == "VM.resume" else []
+        operation = method.removeprefix("VM.")  # allowed once the guest's tools have started
+        await _until(scene, lambda op=operation: op in database.get("VM", vm, "allowed_operations"))
         assert await client.call_async(method, vm, *arguments) == ""
         assert database.get("VM", vm, "power_state") == state
     await scene.agrees()
@@ -208,7 +216,7 @@ async def test_they_come_back_after_a_restart(scene: Scene):
 
 async def test_they_follow_the_pool_to_another_host(scene: Scene):
     """The coordinator moves, back and forth; at the old address a member answers."""
-    toolstack, database = scene.pool.toolstack, scene.pool.database
+    database = scene.pool.database
     (pool,) = database.refs("pool")
     first = database.get("pool", pool, "master")
     (second,) = set(database.refs("host")) - {first}
@@ -217,12 +225,27 @@ async def test_they_follow_the_pool_to_another_host(scene: Scene):
         (second, "VM.start", [False, False]),
         (first, "VM.hard_shutdown", []),
     ):
-        await toolstack.restart(0.2, master=master)
+        await scene.fault(kind="promote", host=master)
         database.write("VM", vm, "name_label", f"led by {master}")
         await scene.agrees()
         assert (await scene.client.state())["pool"][pool]["master"] == master
         await scene.client.call_async(method, vm, *arguments)
         await scene.agrees()
+
+
+async def test_they_survive_the_death_of_the_coordinator(scene: Scene):
+    """Neither client looks for others by itself: both go on when the dead host is back."""
+    database = scene.pool.database
+    (pool,) = database.refs("pool")
+    first = database.get("pool", pool, "master")
+    await scene.fault(kind="failover", takeover_s=0.2, seconds=0.6)
+    await _until(scene, lambda: database.get("pool", pool, "master") != first)
+    vm = _a_vm(scene, "Halted")
+    database.write("VM", vm, "name_label", "led by another")
+    await scene.agrees()
+    await scene.client.call("VM.set_name_description", vm, "and told so")
+    assert database.get("VM", vm, "name_description") == "and told so"
+    await scene.agrees()
 
 
 async def test_they_find_the_coordinator_from_a_member(scene: Scene):
