@@ -599,6 +599,21 @@ async def test_cut_text_and_qemus_keys_are_taken_in_their_stride(room):
 
 
 async def test_noise_neither_harms_the_server_nor_stays(room):
+    await make_noise(room)
+
+
+def test_noise_does_no_harm_under_uvloop_either():
+    uvloop = pytest.importorskip("uvloop")  # its transports fail in ways of their own
+
+    async def run() -> None:
+        async with SimulatedPool(generate(2, 14, seed=4), speed=100) as pool:
+            await make_noise(Room(pool, await pool.sessions.login("root", "x", "test")))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+async def make_noise(room: Room) -> None:
     rng = random.Random(12)
     openings = [b"", b"RFB 003.008\n", b"RFB 003.008\n\x01\x01", b"RFB 003.003\n\x01"]
     before = set(asyncio.all_tasks())

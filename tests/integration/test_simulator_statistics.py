@@ -157,6 +157,14 @@ async def test_a_given_task_ends_with_the_request(asker):
     assert (task["status"], task["error_info"]) == ("failure", ["INTERNAL_ERROR", "Internal Error"])
 
 
+async def test_a_handlers_own_task_is_not_shown(asker):
+    before = asker.db.generation
+
+    await asker.updates(start=-10)
+
+    assert asker.db.generation == before  # no task, no session
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "nothing", 403), ("PUT", "nothing", 403), ("DELETE", "rrd_updates", 501)],

@@ -79,7 +79,7 @@ headers = st.dictionaries(
 
 
 @given(st.sampled_from(PATHS), st.dictionaries(names, values), headers)
-@settings(deadline=None, max_examples=60)  # whole archives are large
+@settings(max_examples=60)  # whole archives are large
 def test_any_question_has_an_answer_or_a_page(path, query, headers):
     answer = ASKED.ask(path, query, headers)
 
@@ -94,7 +94,6 @@ def test_any_question_has_an_answer_or_a_page(path, query, headers):
     st.integers(0, 90_000),
     st.sampled_from(["AVERAGE", ""]),
 )
-@settings(deadline=None)
 def test_updates_are_what_their_head_says(offset, interval, cf):
     start = LAST + offset if offset <= 0 else -offset
     query = {"start": str(start), "interval": str(interval), "cf": cf, "host": "true", "json": ""}

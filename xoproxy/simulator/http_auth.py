@@ -44,18 +44,18 @@ class HttpAuth:
         """
         async with self._session(head, realm) as session:
             try:
-                async with self._with_task(head, label):
+                async with self._with_task(head, label, session):
                     yield session
             except (XapiError, RowMissingError) as error:
                 raise PageError(500) from error
 
     @contextlib.asynccontextmanager
-    async def _with_task(self, head: Head, label: str) -> AsyncIterator[None]:
+    async def _with_task(self, head: Head, label: str, session: str) -> AsyncIterator[None]:
         if given := _parameter(head, "task_id"):
             async with self._following(given):
                 yield
         elif label:
-            task = self.tasks.create(label)
+            task = self.tasks.create(label, session=session)
             if parent := _parameter(head, "subtask_of"):
                 self.db.write("task", task, "subtask_of", parent)
             try:

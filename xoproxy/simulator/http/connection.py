@@ -99,15 +99,16 @@ class Connection:
     @property
     def unsent(self) -> int:
         """How many bytes wait for a client that does not read them."""
-        return self._writer.transport.get_write_buffer_size()
+        transport = self._writer.transport
+        return 0 if transport.is_closing() else transport.get_write_buffer_size()
 
     async def finish(self) -> None:
         """End our side, then let the client end its own, so that it reads our answer whole.
 
         Closing at once while it still sends would reset the connection under the answer.
         """
-        if not self._writer.can_write_eof():
-            return  # TLS has no half-closed connections
+        if self._writer.transport.is_closing() or not self._writer.can_write_eof():
+            return  # it was reset; or it is TLS, which has no half-closed connections
         try:
             self._writer.write_eof()
         except OSError:  # ENOTCONN, which is no ConnectionError: the client reset it just now

@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.shared import shared_files, shared_path
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
+from xoproxy.simulator.dumps import load_estate
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.statistics.choice import Statistics, UnknownSourceError, source_of
 from xoproxy.simulator.statistics.sources import Measured, last_run, srs_on, vms_on
@@ -176,3 +178,17 @@ def test_what_is_archived_can_be_chosen(db):
     assert "runstate_blocked" in names(statistics.archived(measured))
     with pytest.raises(UnknownSourceError):
         statistics.record(measured, "nope")
+
+
+@pytest.mark.parametrize("path", shared_files("recorded/xenadmin", "*"), ids=lambda p: p.name)
+def test_hosts_of_recorded_pools_are_measured(path):
+    shared_path(f"recorded/xenadmin/{path.name}")
+    database = Database(DataModel.load())
+    database.load(load_estate(path).estate)
+    for host in database.refs("host"):
+        objects = [("host", host)]
+        objects += [("VM", ref) for ref in vms_on(database, host)]
+        objects += [("SR", ref) for ref in srs_on(database, host)]
+        for cls, ref in objects:
+            found = names(STATISTICS.measure(database, cls, ref))
+            assert len(found) == len(set(found)) > 0
