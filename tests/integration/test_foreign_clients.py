@@ -118,6 +118,10 @@ async def _until(scene: Scene, condition: Callable[[], bool]) -> bool:
     return True
 
 
+def _allows(scene: Scene, vm: str, operation: str) -> bool:
+    return operation in scene.pool.database.get("VM", vm, "allowed_operations")
+
+
 async def _tasks_are_gone(scene: Scene) -> bool:
     """Say whether no task is left, once the client has had time to destroy its last one."""
     return await _until(scene, lambda: scene.pool.database.count("task") == 0)
@@ -163,7 +167,7 @@ async def test_they_suspend_resume_and_shut_down_a_guest(scene: Scene):
     ):
         arguments = [False, False] if method == "VM.resume" else []
         operation = method.removeprefix("VM.")  # allowed once the guest's tools have started
-        await _until(scene, lambda op=operation: op in database.get("VM", vm, "allowed_operations"))
+        await _until(scene, functools.partial(_allows, scene, vm, operation))
         assert await client.call_async(method, vm, *arguments) == ""
         assert database.get("VM", vm, "power_state") == state
     await scene.agrees()
