@@ -49,6 +49,9 @@ _POOL = XapiClass("pool")
 _SLICE_S = 0.002
 _STEP_EVENTS = 8
 """Events prepared between two looks at the clock: a changed VM takes some 40 us."""
+_NO_SUCH_METHOD = frozenset({"MESSAGE_METHOD_UNKNOWN", "MESSAGE_REMOVED"})
+_REFUSED = _NO_SUCH_METHOD | {"RBAC_PERMISSION_DENIED"}
+"""What will not change by asking again."""
 _TOKEN_LOST = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST"})
 
 
@@ -159,7 +162,7 @@ class Watch:
         try:
             names = replies.json_value(await self._client.call("system.listMethods"))
         except XapiFailure as failure:
-            if failure.code in SESSION_LOST:
+            if failure.code not in _NO_SUCH_METHOD:
                 raise
             names = ()  # an old pool: go by what we know
         classes = methods.event_classes(n for n in names if isinstance(n, str))
@@ -173,6 +176,8 @@ class Watch:
         """List everything but the messages (XAPI reads those from disk, one by one)."""
         await self._learn_classes()
         first = not self._store.loaded
+        # At first the next poll brings them all. Later it does not tell which ones went meanwhile.
+        self._messages_at_s = self._clock() + (self._settings.message_relist_s if first else 0.0)
         self._audits.forget()
         reply = await self._client.events(self._rows, "", self._settings.event_timeout_s)
         self.counts.full_lists += 1
@@ -183,16 +188,12 @@ class Watch:
         prepared = self._store.prepare_relist(listed, upserts, replies.checked_record)
         await self._commit(prepared, reply.token)
         self._heard_at_s = self._clock()
-        if not first and self._settings.messages_kept:
-            await self._list_messages()
-        self._messages_at_s = self._clock() + self._settings.message_relist_s
+        await self._list_messages()
         self._observer.caught_up()
 
     async def _list_doubtful(self) -> None:
         """List what the counts, or the time, say must be listed."""
-        if self._settings.messages_kept and self._clock() >= self._messages_at_s:
-            await self._list_messages()
-            self._messages_at_s = self._clock() + self._settings.message_relist_s
+        await self._list_messages()
         for cls in self._census.due(self._clock()):
             if await self._list_class(cls) is not None:
                 self.counts.relists += 1
@@ -217,17 +218,24 @@ class Watch:
             self._audits.corrected(change.ref for change in batch.changes)
 
     async def _list_messages(self) -> None:
+        """List the messages if it is time to; those that are refused now, a little later."""
+        settings = self._settings
+        if not settings.messages_kept or self._clock() < self._messages_at_s:
+            return
         records = await self._records(MESSAGE)
-        if records is not None:
-            self.counts.relists += 1
-            keep = self._settings.messages_kept
-            records = await in_slices(youngest(records, keep))
-            held = list(self._store.entries(MESSAGE))
-            events = newest(held, self._upserts(MESSAGE, records), keep, whole=True)
-            await self._commit(self._store.prepare(events, replies.checked_record))
+        if records is None:
+            self._messages_at_s = self._clock() + settings.relist_max_s
+            return
+        self.counts.relists += 1
+        records = await in_slices(youngest(records, settings.messages_kept))
+        held = list(self._store.entries(MESSAGE))
+        told = self._upserts(MESSAGE, records)
+        events = newest(held, told, settings.messages_kept, whole=True)
+        await self._commit(self._store.prepare(events, replies.checked_record))
+        self._messages_at_s = self._clock() + settings.message_relist_s
 
     async def _records(self, cls: XapiClass) -> dict[str, msgspec.Raw] | None:
-        """List a class; None when this pool will not (removed class, missing right)."""
+        """List a class; None when this pool will not (removed class, missing right), or not now."""
         try:
             return dict(await self._client.records(cls))
         except XapiFailure as failure:
@@ -281,7 +289,8 @@ class Watch:
         except XapiFailure as failure:
             if failure.code in SESSION_LOST:
                 raise
-            self._can_probe = False  # this account may not, or this pool cannot
+            # for good when this account may not, or this pool cannot
+            self._can_probe = failure.code not in _REFUSED
             return False
         self.counts.probes += 1
         return True

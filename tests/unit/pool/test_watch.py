@@ -48,7 +48,9 @@ class World:
         settings = settings or LinkSettings(messages_kept=0, audit_s=0)
         self.watch = Watch(self.client, self.store, self.diary, settings, clock=self.clock)
 
-    async def run(self, ending: type[BaseException] = ExhaustedError) -> None:
+    async def run(
+        self, ending: type[BaseException] | tuple[type[BaseException], ...] = ExhaustedError
+    ) -> None:
         with pytest.raises(ending):
             await self.watch.run()
 
@@ -133,6 +135,37 @@ async def test_a_pool_that_lists_no_methods_is_taken_for_the_newest():
     await world.run()
 
     assert {"VM", "host", "task"} < world.store.classes
+
+
+async def test_a_pool_that_fails_to_list_its_methods_is_asked_again():
+    failure = XapiFailure("INTERNAL_ERROR")
+    world = World([told("1,0", POOL_ROW)], {"system.listMethods": [failure, METHODS]})
+    await world.run(XapiFailure)
+    await world.run()
+
+    assert world.store.classes == {"VM", "pool"}
+
+
+@pytest.mark.parametrize(
+    "failure", [PoolUnreachable("The connection to the pool broke."), XapiFailure("HOST_OFFLINE")]
+)
+async def test_messages_that_could_not_be_listed_after_a_login_are_listed_soon(failure):
+    """A message that went meanwhile is in no count: only listing tells."""
+    lists = [failure, {"m": {"timestamp": "20260101T00:00:00Z"}}]
+    world = World([], {"message.records": lists}, LinkSettings(audit_s=0, relist_max_s=60))
+    both = [mod("message", ref, timestamp="20260101T00:00:00Z") for ref in ("m", "gone")]
+    world.client.script["events"] = [told("1,0", POOL_ROW), told("1,9", *both)]
+    await world.run()
+    world.watch.distrust()
+    world.client.script["events"] = [
+        told("2,0", POOL_ROW),
+        world.after(61, told("2,9")),
+        told("2,9"),
+    ]
+    await world.run((PoolUnreachable, ExhaustedError))
+    await world.run((PoolUnreachable, ExhaustedError))
+
+    assert {e.ref for e in world.store.entries(XapiClass("message"))} == {"m"}
 
 
 async def test_after_a_new_login_all_is_listed_as_a_difference():
@@ -242,6 +275,21 @@ async def test_an_account_that_may_not_probe_goes_without():
 
     assert world.client.count("event.inject") == 1
     assert world.watch.counts.silent_tokens == 0
+
+
+async def test_a_probe_that_fails_once_is_tried_again():
+    world = World([], {"event.inject": [XapiFailure("INTERNAL_ERROR"), None]})
+    world.client.script["events"] = [
+        told("9,0", POOL_ROW),
+        world.after(130, told("9,0")),
+        told("9,0"),
+        told("9,0"),  # the second probe shows nowhere
+        told("3,0", POOL_ROW),
+    ]
+    await world.run()
+
+    assert world.client.count("event.inject") == 2
+    assert world.watch.counts.silent_tokens == 1
 
 
 async def test_many_old_messages_are_cut_down_before_they_are_taken():
