@@ -7,7 +7,17 @@ from typing import Protocol
 
 import msgspec
 
-from benchmarks import endtoend, fanout, ingest, many_pools, rig, simulator, wire_bytes
+from benchmarks import (
+    endtoend,
+    fanout,
+    ingest,
+    many_pools,
+    old_pool,
+    restart,
+    rig,
+    simulator,
+    wire_bytes,
+)
 from benchmarks.figures import Measured
 from xoproxy.app import new_event_loop
 from xoproxy.telemetry import configure_logging
@@ -43,6 +53,10 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "resume": (endtoend.resume, ("resume_bytes",)),
     "upstream": (endtoend.upstream, ("upstream_sessions", "upstream_waits")),
     "many pools": (many_pools.pools_100, ("pools_100_live_s", "pools_100_stall_ms")),
+    "old pool": (old_pool.listed, ("old_pool_live_s", "old_pool_stall_ms")),
+    "log": (restart.log, ("log_us_per_change",)),
+    "checkpoint": (restart.checkpoint, ("checkpoint_stall_ms",)),
+    "restart": (restart.restart, ("restart_snapshot_s",)),
     "simulator ready": (simulator.ready, ("simulator_ready_s",)),
     "simulator memory": (simulator.memory, ("simulator_mb",)),
     "simulator ceiling": (simulator.ceiling, ("simulator_changes_per_s",)),

@@ -110,6 +110,14 @@ FIGURES = (
         "upstream_waits", "Long polls at once, 1 and 5,000 clients", "", 1,
         peer="XO Lite: one per browser",
     ),
+    Figure("old_pool_live_s", "Old pool of 1,000 VMs, XML-RPC: live", "s", 10),
+    Figure(
+        "old_pool_stall_ms", "Old pool of 1,000 VMs, XML-RPC: stall", "ms", 25,
+        peer="XML-RPC in the loop 1,500",
+    ),
+    Figure("log_us_per_change", "Log of a change, before it is offered", "us", 3),
+    Figure("checkpoint_stall_ms", "Longest stall, 5,000-VM checkpoint", "ms", 25),
+    Figure("restart_snapshot_s", "kill -9, start, 1,000-VM snapshot served", "s", 1.5),
     Figure("simulator_ready_s", "Simulated pool of 1,000 VMs: ready", "s", 5),
     Figure("simulator_mb", "Simulated pool of 5,000 VMs: memory", "MB", 1_500),
     Figure(
