@@ -182,7 +182,9 @@ class PythonClient:
         self.loaded = threading.Event()
 
     async def call(self, method: str, *args: Json) -> Json:
-        return await asyncio.to_thread(self._call, method, *args)
+        """Call; ints go as texts, for Python's XML-RPC knows 32 bits only."""
+        texts = [str(arg) if type(arg) is int else arg for arg in args]
+        return await asyncio.to_thread(self._call, method, *texts)
 
     async def call_async(self, method: str, *args: Json) -> Json:
         return await asyncio.to_thread(self._follow, method, args)

@@ -258,3 +258,69 @@ async def test_they_find_the_coordinator_from_a_member(scene: Scene):
     member = next(host for host in pool.hosts if host is not pool.hosts.coordinator)
     async with scene.connect(pool.hosts.url(member)) as other:
         assert sorted(await other.call("VM.get_all")) == sorted(pool.database.refs("VM"))
+
+
+async def _a_mobile_vm(scene: Scene) -> tuple[str, str, str]:
+    """Return a running VM, its host, and another host that it can run on."""
+    database = scene.pool.database
+    for vm in database.refs("VM"):
+        if _allows(scene, vm, "pool_migrate"):
+            there = database.get("VM", vm, "resident_on")
+            others = set(await scene.client.call("VM.get_possible_hosts", vm)) - {there}
+            if others:
+                return vm, there, others.pop()
+    raise AssertionError("no VM can be moved")
+
+
+async def test_they_make_the_calls_of_xen_orchestra(scene: Scene):
+    """What its server calls when somebody works with it, beyond lifecycles."""
+    client, database = scene.client, scene.pool.database
+    halted = _a_vm(scene, "Halted")
+    running, there, elsewhere = await _a_mobile_vm(scene)
+    (pool,) = database.refs("pool")
+    gib = 1 << 30
+
+    await client.call("VM.set_memory_limits", halted, gib, 4 * gib, 2 * gib, 4 * gib)
+    await client.call("VM.set_VCPUs_at_startup", halted, 1)
+    await client.call("VM.set_VCPUs_number_live", running, "1")
+    await client.call("VM.add_tags", halted, "tagged")
+    await client.call("pool.remove_from_other_config", pool, "xo:clientInfo:x")
+    await client.call("pool.add_to_other_config", pool, "xo:clientInfo:x", '{"lastConnected":1}')
+    assert database.get("VM", halted, "memory_dynamic_min") == 2 * gib
+    assert "tagged" in database.get("VM", halted, "tags")
+
+    await client.call_async("VM.pool_migrate", running, elsewhere, {"force": "false"})
+    assert database.get("VM", running, "resident_on") == elsewhere
+    sr = database.get("pool", pool, "default_SR")
+    await client.call_async("SR.scan", sr)
+    await client.call("SR.set_name_label", sr, "renamed")
+    await client.call("host.set_name_description", there, "described")
+    await client.call("pool.set_name_description", pool, "described")
+    await client.call("host.disable", there)
+    assert not database.get("host", there, "enabled")
+    await client.call("host.enable", there)
+    assert await client.call("host.get_servertime", there)
+    await scene.agrees()
+
+    task = await client.call("task.create", "Xapi#getResource /rrd_updates", "")
+    await client.call("task.destroy", task)  # pending: it is marked, and goes when it ends
+    scene.pool.tasks.succeed(task, "")
+    assert not database.exists("task", task)
+
+    copy = await client.call_async("VM.clone", halted, "to be deleted")
+    await client.call("VM.set_is_a_template", copy, False)
+    disks = []
+    for vbd in (await client.call("VM.get_record", copy))["VBDs"]:
+        record = await client.call("VBD.get_record", vbd)
+        if record["type"] == "Disk":
+            disks.append(record["VDI"])
+            assert await client.call("VBD.get_VM", vbd) == copy
+    await client.call_async("VM.destroy", copy)
+    for disk in disks:
+        await client.call("VDI.set_name_label", disk, "orphan")
+        assert await client.call("VDI.get_VBDs", disk) == []
+        await client.call_async("VDI.destroy", disk)
+        assert not database.exists("VDI", disk)
+    assert disks
+    await scene.agrees()
+    assert await _tasks_are_gone(scene)
