@@ -1,6 +1,7 @@
 """A pool's link under faults: states, sessions, credentials, certificates, commands."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -506,24 +507,45 @@ async def test_an_answer_beyond_the_bound_is_cut_off():
             await client.call("VM.get_all")
 
 
-async def test_a_long_answer_may_take_longer_than_the_timeout_while_it_goes_on():
-    settings = replace(FAST, connect_timeout_s=0.5, event_slack_s=0.1)
-    body = b'{"result":{"events":[],"token":"1,0","valid_ref_counts":{}}}'
+@asynccontextmanager
+async def trickling(body: bytes, piece: int, pause_s: float) -> AsyncIterator[str]:
+    """Serve one answer in pieces."""
 
     async def serve(reader, writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-        for at in range(0, len(body), 10):
-            writer.write(body[at : at + 10])
+        for at in range(0, len(body), piece):
+            writer.write(body[at : at + piece])
             await writer.drain()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(pause_s)
 
     async with serving(serve) as url:
+        yield url
+
+
+NOTHING_NEW = b'{"result":{"events":[],"token":"1,0","valid_ref_counts":{}}}'
+
+
+async def test_a_long_answer_may_take_longer_than_the_timeout_while_it_goes_on():
+    settings = replace(FAST, connect_timeout_s=0.5, event_slack_s=0.1)
+    async with trickling(NOTHING_NEW + 2000 * b" ", 350, 0.2) as url:
         pool = PoolConfig(POOL, "x", url, "root", "x")
         async with JsonRpcClient(pool, settings) as client:
             reply = await client.events([VM], "1,0", 0.1)
 
     assert reply.token == "1,0"
+
+
+async def test_an_answer_that_only_trickles_is_given_up():
+    """Else the link would be called live for as long as a byte comes now and then."""
+    settings = replace(FAST, connect_timeout_s=0.3, event_slack_s=0.1)
+    async with trickling(NOTHING_NEW + 2000 * b" ", 5, 0.05) as url:
+        pool = PoolConfig(POOL, "x", url, "root", "x")
+        async with JsonRpcClient(pool, settings) as client:
+            with pytest.raises(PoolUnreachable) as caught:
+                await client.events([VM], "1,0", 0.1)
+
+    assert caught.value.code == "TIMEOUT"
 
 
 async def test_hosts_that_name_each_other_are_not_followed_for_ever():

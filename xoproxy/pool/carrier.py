@@ -31,6 +31,8 @@ _HEADERS = {
     "Content-Type": "application/json",
 }
 _OK = 200
+_LEAST_BYTES_PER_S = 1024
+"""An answer that comes more slowly never ends, and nobody could tell how old its news are."""
 _NO_SUCH_THING = frozenset({403, 404, 405, 500, 501})
 """What servers say to a request that they do not understand; XAPI answers an unknown path 403."""
 
@@ -127,12 +129,11 @@ class HttpCarrier:
                 kind = NoJsonRpc if response.status in _NO_SUCH_THING else PoolUnreachable
                 why = trouble.wrong_status(response.status)
                 raise kind(why.message, why.code)
+            began_s = asyncio.get_running_loop().time()
             async for part in response.content.iter_any():
-                patience.reschedule(
-                    asyncio.get_running_loop().time() + self._settings.connect_timeout_s
-                )
                 parts.append(part)
                 size += len(part)
+                patience.reschedule(self._next_part_due_s(began_s, size))
                 if size > self._settings.reply_bytes:
                     response.close()
                     why = trouble.TOO_LARGE
@@ -140,6 +141,11 @@ class HttpCarrier:
         if parts and parts[0].startswith(b"<"):  # an old XAPI takes every POST for XML-RPC
             raise NoJsonRpc(trouble.NOT_XAPI.message, trouble.NOT_XAPI.code)
         return b"".join(parts)
+
+    def _next_part_due_s(self, began_s: float, size: int) -> float:
+        """Tell when patience ends: with each part, and with all of them if they only trickle."""
+        now_s = asyncio.get_running_loop().time()
+        return self._settings.connect_timeout_s + min(now_s, began_s + size / _LEAST_BYTES_PER_S)
 
 
 class DetectingCarrier:
