@@ -162,12 +162,12 @@ def measure_host(db: Database, host: str, seed: int) -> Measured:
         "memory_free_kib": (_HOST_MEMORY, metrics.get("memory_free", 0) / KIB),
         "memory_reclaimed": (_RECLAIMED, 0),
         "memory_reclaimed_max": (_RECLAIMED, 0),
-        "pool_task_count": (_COUNT, db.count("task")),
-        "pool_session_count": (_COUNT, db.count("session")),
         "Tapdisks_in_low_memory_mode": (_COUNT, 0),
     }
     sources += [Source(name, kind, float(value)) for name, (kind, value) in facts.items()]
     sources += _pifs(db, record, own, busy)
+    sources.append(Source("pool_task_count", _COUNT, 0.0, 6.0, 7))
+    sources.append(Source("pool_session_count", _COUNT, 5.0, 20.0, 7))
     sources.append(Source("xapi_open_fds", _COUNT, 40.0, 60.0, 7))
     sources.append(Source("xapi_memory_usage_kib", _DAEMON, 40_000.0, 20_000.0, 7))
     sources.append(Source("xapi_live_memory_kib", _DAEMON, 15_000.0, 15_000.0, 7))
