@@ -4,6 +4,7 @@ Importing this package registers all hand-written calls (see `registry`).
 """
 
 from xoproxy.simulator.calls import (
+    blob,
     bond,
     data_sources,
     evacuation,
@@ -35,6 +36,7 @@ from xoproxy.simulator.calls import (
 )
 
 __all__ = [
+    "blob",
     "bond",
     "data_sources",
     "evacuation",

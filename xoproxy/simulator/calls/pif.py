@@ -16,6 +16,13 @@ from xoproxy.simulator.wiretypes import NULL, Json
 _PROPERTIES: Final = {"gro": ("on", "off")}
 _NIC_FIELDS: Final = ("device", "MAC", "MTU", "network", "PCI", "capabilities", "properties")
 
+_TOLD: Final = (
+    "device", "network", "host", "MAC", "MTU", "VLAN", "physical", "ip_configuration_mode", "IP",
+    "netmask", "gateway", "DNS", "bond_slave_of", "VLAN_master_of", "management", "other_config",
+    "disallow_unplug", "ipv6_configuration_mode", "IPv6", "ipv6_gateway", "primary_address_type",
+    "managed", "properties",
+)  # fmt: skip
+
 
 # -- what others ask too -------------------------------------------------------------------
 
@@ -162,6 +169,19 @@ def _network_for(call: Call, host: str, nic: dict[str, Json]) -> str:
 def _is_connected(call: Call, host: str, network: str) -> bool:
     pifs = call.db.get("network", network, "PIFs")
     return any(call.db.get("PIF", pif, "host") == host for pif in pifs)
+
+
+@operation("PIF.db_introduce")
+def db_introduce(call: Call, *values: Json) -> str:
+    """Add the row of a PIF as it is told, which is not attached and in no bond."""
+    record = dict(zip(_TOLD, values, strict=True))
+    extra = {"metrics": nics.new_metrics(call.db), "bond_slave_of": NULL}
+    return nics.add_pif(call.db, {**record, **extra})
+
+
+@operation("PIF.db_forget")
+def db_forget(call: Call, pif: str) -> None:
+    nics.remove_pif(call.db, pif)
 
 
 @operation("PIF.forget")

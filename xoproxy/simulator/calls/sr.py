@@ -17,6 +17,7 @@ from xoproxy.simulator.hardware import CAPACITY_BYTES
 from xoproxy.simulator.lifecycle import disks
 from xoproxy.simulator.lifecycle.writes import Record
 from xoproxy.simulator.rules import allow
+from xoproxy.simulator.rules.storage import features_of
 
 SCAN_S: Final = 1.0
 UNKNOWN_SIZE: Final = -1  # what XAPI writes before a driver has told
@@ -189,6 +190,16 @@ def _described(record: Record) -> str:
     names = {"UUID": "uuid", "name_label": "name_label", "name_description": "name_description"}
     tags = "".join(f"<{tag}>{escape(record[name])}</{tag}>" for tag, name in names.items())
     return f"<SR>{tags}</SR>\n"
+
+
+@operation("SR.assert_supports_database_replication")
+def assert_supports_database_replication(call: Call, sr: str) -> None:
+    connected = [call.db.row("PBD", pbd).fields for pbd in call.db.get("SR", sr, "PBDs")]
+    hosts = {pbd["host"] for pbd in connected if pbd["currently_attached"]}
+    if hosts < set(call.db.refs("host")) or len(hosts) < len(connected):
+        raise XapiError("SR_HAS_NO_PBDS", sr)
+    if "SR_METADATA" not in features_of(call.db, sr):
+        raise XapiError("SR_OPERATION_NOT_SUPPORTED", sr)
 
 
 @operation("SR.set_shared")

@@ -171,6 +171,19 @@ async def clone(call: Call, vdi: str, driver_params: dict[str, str]) -> str:
     return await _twin(call, vdi, "clone", {"sm_config": driver_params})
 
 
+@operation("VDI.revert")
+async def revert(call: Call, vdi: str) -> None:
+    """Take a disk back to a snapshot of it; its rows tell the same as before."""
+    record = call.db.record("VDI", vdi)
+    if not record["is_a_snapshot"]:
+        raise XapiError("REVERT_ONLY_ALLOWED_ON_SNAPSHOT")
+    source = ("VDI", record["snapshot_of"], "revert_to")
+    sr = ("SR", record["SR"], "vdi_revert")
+    async with operations_on(call, sr, ("VDI", vdi, "revert_from"), source):
+        require_plugged(call, record["SR"])
+        await drive(call, working())
+
+
 async def _twin(call: Call, vdi: str, name: str, members: dict[str, Json]) -> str:
     """Make a disk that shares its data with another one, and so takes up next to nothing."""
     sr = call.db.get("VDI", vdi, "SR")

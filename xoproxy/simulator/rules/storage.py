@@ -28,6 +28,7 @@ _SR_FEATURES: Final = {
     "vdi_data_destroy": "VDI_CONFIG_CBT",
     "vdi_list_changed_blocks": "VDI_CONFIG_CBT",
     "vdi_set_on_boot": "VDI_RESET_ON_BOOT",
+    "vdi_revert": "VDI_REVERT",
 }
 _SR_ADVERTISED: Final = (
     "vdi_enable_cbt", "vdi_list_changed_blocks", "unplug", "plug", "pbd_create",

@@ -153,3 +153,17 @@ async def test_properties():
         assert await user.error("PIF.set_property", untagged, "gro", "on") == refused
         await user.call("PIF.set_disallow_unplug", pif, True)
         assert user.db.get("PIF", pif, "disallow_unplug")
+
+
+async def test_rows_as_they_are_told():
+    async with client() as user:
+        lan = await user.call("network.create", {"other_config": {}})
+        address = ("Static", "10.0.0.9", "255.0.0.0", "", "")
+        head = ("eth5", lan, HOST, "02:00:00:00:00:05", 1500, -1, True)
+        null = "OpaqueRef:NULL"
+        pif = await user.call("PIF.db_introduce", *head, *address, null, null, False, {})
+        record = user.db.record("PIF", pif)
+        assert (record["IP"], record["currently_attached"]) == ("10.0.0.9", False)
+        assert broken(user.db) == []
+        await user.call("PIF.db_forget", pif)
+        assert user.db.count("PIF") == user.db.count("PIF_metrics") == 0

@@ -254,3 +254,15 @@ async def test_a_database_that_went_back_knows_what_a_scan_would_find():
         user.world.hardware.put_volume(user.db.get("SR", sr, "uuid"), record)
         await user.call("SR.scan", sr)
         assert user.db.get("SR", sr, "VDIs") == [vdi]
+
+
+async def test_where_the_database_can_be_kept_too():
+    async with client() as user:
+        sr = add_sr(user)
+        call = "SR.assert_supports_database_replication"
+        assert await user.error(call, sr) == ["SR_OPERATION_NOT_SUPPORTED", sr]
+        add_sm(user, "lvmohba", ("SR_METADATA",))
+        sr = add_sr(user, "lvmohba")
+        await user.call(call, sr)
+        user.db.create("host", {"uuid": "other-host"})
+        assert await user.error(call, sr) == ["SR_HAS_NO_PBDS", sr]

@@ -397,3 +397,22 @@ async def test_introducing_a_disk():
         nfs = add_sr(user)
         refused = ["SR_OPERATION_NOT_SUPPORTED", nfs]
         assert await user.error("VDI.introduce", uuid, "", "", nfs, *tail) == refused
+
+
+async def test_reverting_a_disk_where_the_driver_can():
+    async with client() as user:
+        plain = add_sr(user)
+        vdi = add_vdi(user, plain)
+        assert await user.error("VDI.revert", vdi) == ["REVERT_ONLY_ALLOWED_ON_SNAPSHOT"]
+        snapshot = await user.call("VDI.snapshot", vdi)
+        cannot = ["SR_OPERATION_NOT_SUPPORTED", plain]
+        assert await user.error("VDI.revert", snapshot) == cannot
+        add_sm(user, "new", ("VDI_REVERT", "VDI_SNAPSHOT"))
+        sr = add_sr(user, "new")
+        vdi = add_vdi(user, sr)
+        snapshot = await user.call("VDI.snapshot", vdi)
+        await user.call("VDI.revert", snapshot)
+        vbd = add_vbd(user, snapshot)
+        user.db.write("VBD", vbd, "currently_attached", value=True)
+        in_use = ["VDI_IN_USE", snapshot, "revert_from"]
+        assert await user.error("VDI.revert", snapshot) == in_use
