@@ -52,6 +52,9 @@ _STEP_EVENTS = 8
 _NO_SUCH_METHOD = frozenset({"MESSAGE_METHOD_UNKNOWN", "MESSAGE_REMOVED"})
 _REFUSED = _NO_SUCH_METHOD | {"RBAC_PERMISSION_DENIED"}
 """What will not change by asking again."""
+_EARLY_S = 0.05
+"""XAPI itself waits so long before it looks whether there is news."""
+_EARLY_PAUSE_S = 1.0
 _TOKEN_LOST = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST"})
 
 
@@ -127,6 +130,8 @@ class Watch:
         self._messages_at_s = 0.0
         """When to list the messages next."""
         self._can_probe = True
+        self._early = 0
+        """Answers in a row that came at once though they had nothing to tell."""
         self._audits = Audits(settings.audit_s)
 
     async def run(self) -> NoReturn:
@@ -259,6 +264,7 @@ class Watch:
             wait_s = self._settings.probe_timeout_s if probing else self._usual_wait_s(now_s)
         reply = await self._client.events(list(self._classes.values()), self._token, wait_s)
         self.counts.polls += 1
+        await self._mind_haste(reply, wait_s, self._clock() - now_s)
         if reply.events:
             self._heard_at_s = self._clock()
         elif probing:
@@ -273,6 +279,15 @@ class Watch:
         self._census.compare(self._rows, counts, self._store.by_class.count, removals)
         self.counts.mismatches = self._census.mismatch_count
         self._observer.caught_up()
+
+    async def _mind_haste(self, reply: replies.EventReply, wait_s: float, took_s: float) -> None:
+        """Pause when a pool answers at once, again and again, instead of waiting for news."""
+        if reply.events or took_s >= min(wait_s, _EARLY_S):
+            self._early = 0
+            return
+        if self._early:  # one such answer proves nothing
+            await asyncio.sleep(min(_EARLY_S * self._early, _EARLY_PAUSE_S))
+        self._early += 1
 
     def _usual_wait_s(self, now_s: float) -> float:
         usual_s = self._settings.event_timeout_s

@@ -1,5 +1,6 @@
 """The watch's decisions, against a scripted pool and a clock that stands still."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -108,6 +109,17 @@ async def test_the_first_load_is_without_messages_and_the_next_poll_with():
     await world.run()
 
     assert subscribed == [{"VM", "pool"}, {"VM", "pool", "message"}]
+
+
+@pytest.mark.looptime
+async def test_a_pool_that_does_not_wait_is_not_asked_without_end():
+    world = World([told("1,0", POOL_ROW), *[told("1,0")] * 100])
+    world.watch._clock = asyncio.get_running_loop().time
+    began_s = asyncio.get_running_loop().time()
+    await world.run()
+
+    assert asyncio.get_running_loop().time() - began_s > 80
+    assert world.diary.entries.count("caught up") == 101
 
 
 async def test_a_break_keeps_session_and_token_and_catches_up_at_once():
