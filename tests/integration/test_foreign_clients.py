@@ -324,3 +324,27 @@ async def test_they_make_the_calls_of_xen_orchestra(scene: Scene):
     assert disks
     await scene.agrees()
     assert await _tasks_are_gone(scene)
+
+
+async def test_they_cancel_what_takes_long(scene: Scene):
+    client, database = scene.client, scene.pool.database
+    (pool,) = database.refs("pool")
+    sr = database.get("pool", pool, "default_SR")
+    vdi = next(
+        ref
+        for vbd in database.get("VM", _a_vm(scene, "Halted"), "VBDs")
+        if database.exists("VDI", ref := database.get("VBD", vbd, "VDI"))
+        and database.get("VBD", vbd, "type") == "Disk"
+    )
+    disks = database.count("VDI")
+    task = await client.call("Async.VDI.copy", vdi, sr)
+    await _until(scene, lambda: database.get("task", task, "allowed_operations") == ["cancel"])
+    await client.call("task.cancel", task)
+    await _until(scene, lambda: database.get("task", task, "status") == "cancelled")
+
+    await scene.agrees()
+    seen = (await client.state())["task"][task]
+    assert seen["error_info"] == ["TASK_CANCELLED", task]
+    assert database.count("VDI") == disks
+    await client.call("task.destroy", task)
+    assert await _tasks_are_gone(scene)
