@@ -64,7 +64,8 @@ class RandomChanges:
             case int():
                 return rng.choice([0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), rng.randrange(10**6)])
             case float():
-                return rng.choice([0.0, 1.0, -2.5, 1e300, rng.random()])
+                # XML-RPC has 16 digits at most
+                return rng.choice([0.0, 1.0, -2.5, 1e300, round(rng.random(), 15)])
             case list():
                 return rng.sample(_TEXTS, rng.randrange(4))
             case dict():

@@ -4,6 +4,7 @@ boston (XenServer 6.0) has event.from, but speaks XML-RPC only; cowley (5.6 FP1)
 """
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -16,7 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.integration.changes import RandomChanges
+from tests.integration.support import JSON, MSGPACK, connected, proxy_on, same
 from tests.integration.watched import FAST, POOL, Witness, config, watched
+from tests.shared import shared_files, shared_path
 from xoproxy.cache.store import Store
 from xoproxy.errors import XapiFailure
 from xoproxy.model import Ref, XapiClass
@@ -24,6 +28,8 @@ from xoproxy.pool import jsonrpc
 from xoproxy.pool.link import LinkState
 from xoproxy.pool.supervisor import Supervisor
 from xoproxy.simulator import legacy_events
+from xoproxy.simulator.datamodel import DataModel
+from xoproxy.simulator.dumps import load_estate
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
@@ -126,6 +132,64 @@ async def test_commands_take_effect_and_their_results_have_types(release):
 def _record(world, ref: str) -> dict:
     entry = world.store.get(Ref(ref))
     return msgspec.json.decode(entry.raw)
+
+
+DUMPS = [
+    pytest.param(path, release, id=f"{path.name}-{release}")
+    for path, release in zip(
+        shared_files("recorded/xenadmin", "*.*"), itertools.cycle([XML, LEGACY]), strict=False
+    )
+]
+
+
+@pytest.mark.parametrize(("dump", "release"), DUMPS)
+async def test_every_dump_is_held_exactly_before_and_after_random_changes(dump, release):
+    path = shared_path(f"recorded/xenadmin/{dump.name}")
+    estate = load_estate(path, DataModel.load(release)).estate
+    async with watched(estate, release=release) as world:
+        assert len(world.store) > 50
+        assert world.differences() == []
+        changes = RandomChanges(world.simulator.database, seed=len(dump.name))
+        for number in range(600):
+            changes.step()
+            if number % 50 == 0:
+                await asyncio.sleep(0.01)
+
+        await world.until_equal()
+        assert world.witness.loads == 1
+        assert sum(world.witness.kinds().values()) > 50
+
+
+@pytest.mark.parametrize("release", [XML, LEGACY])
+async def test_clients_of_the_whole_proxy_see_the_same_as_of_any_pool(release):
+    async with (
+        SimulatedPool(generate(2, 20, 5), release=release) as pool,
+        proxy_on(pool.url) as proxy,
+        connected(proxy.url, JSON) as json_client,
+        connected(proxy.url, MSGPACK) as msgpack_client,
+    ):
+        (first,) = await json_client.subscribe()
+        (second,) = await msgpack_client.subscribe()
+        changes = RandomChanges(pool.database, seed=5)
+        for number in range(400):
+            changes.step()
+            if number % 20 == 0:
+                await asyncio.sleep(0.01)
+        await until(lambda: not _unlike(first, pool) and not _unlike(second, pool))
+        assert min(first.patches, second.patches) > 1
+        assert first.resets == second.resets == []
+
+
+def _unlike(view, pool) -> list[str]:
+    """Name the classes in which a replica is not what the pool holds."""
+    database = pool.database
+    found = []
+    for cls in set(view.document) - {"message"}:
+        shown = database.model.classes[cls].record
+        theirs = {ref: shown(database.record(cls, ref)) for ref in database.refs(cls)}
+        if not same(view.records(cls), theirs):
+            found.append(cls)
+    return found
 
 
 # --- faults ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from yarl import URL
 
+from xoproxy.app import new_event_loop
 from xoproxy.errors import PoolUnreachable, RequestRefused
 from xoproxy.pool.client import LinkSettings
 from xoproxy.pool.trust import Trust
@@ -102,6 +103,23 @@ async def test_requests_fit_xapis_server():
     for unwanted in (b"chunked", b"accept-encoding: gzip", b"cookie", b"connection: close"):
         assert unwanted not in head.lower()
     assert "<string>pässword</string>".encode() in body
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, new_event_loop])
+def test_any_loop_can_begin_and_end_processes(loop_factory):
+    async def work() -> None:
+        before = pids()
+        async with serving(answer=None) as (url, requests), carrier() as made:
+            with pytest.raises(TimeoutError):
+                await post(made, url, patience_s=0.5)
+            await until(lambda: pids() == before)
+            assert len(requests) == 1
+        async with serving() as (url, _), carrier() as made:
+            assert await post(made, url) == b'{"result":"x"}'
+        assert pids() == before
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(work())
 
 
 async def test_one_process_serves_one_call_after_the_other_on_one_connection():
