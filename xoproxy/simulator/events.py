@@ -15,18 +15,44 @@ from typing import Final
 
 from xoproxy.simulator.bell import Bell
 from xoproxy.simulator.database import Database, Row, Table
-from xoproxy.simulator.datamodel import HIDDEN_TABLES, ClassModel
+from xoproxy.simulator.datamodel import HIDDEN_TABLES, ClassModel, DataModel
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.rpc import Codec
 from xoproxy.simulator.wiretypes import StringType
 
 DAY_S: Final = 24 * 3600.0
-BEFORE_S: Final = 0.05  # waited before the first look, so that changes gather
-BETWEEN_S: Final = (0.00625, 0.05)  # waited after a wake, doubling from the first to the second
 _INT64: Final = 1 << 63
 
 _TOKEN = re.compile(r"([-+]?\d[\d_]*),([-+]?\d[\d_]*)", re.ASCII)
 _TEXT = StringType()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a release waits for changes to gather.
+
+    Attributes:
+        before_s: before the first look.
+        between_s: after a wake; doubles up to `longest_s`.
+        slack_s: how much longer than asked an idle wait lasts.
+    """
+
+    before_s: float = 0.05
+    between_s: float = 0.00625
+    longest_s: float = 0.05
+    slack_s: float = 0.0
+
+    @staticmethod
+    def of(model: DataModel) -> "Pace":
+        """Return a release's pace (xapi_event.ml at v1.249.32, v24.19.2, v25.6.0 and v26.17.0)."""
+
+        def older(than: str) -> bool:
+            releases, release = model.releases, model.release
+            return release is not None and releases.place(release.name) < releases.place(than)
+
+        if not older("26.0.0"):
+            return Pace()
+        return Pace(before_s=0.0, between_s=0.05, slack_s=0.5 if older("25.2.0") else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +182,7 @@ class Events:
         self._db = database
         self._check_session = check_session
         self._speed = speed
+        self._pace = Pace.of(database.model)
         self._bell = Bell()
         self.waiting = 0
         database.changed.append(self._bell.ring)
@@ -174,7 +201,8 @@ class Events:
         """
         position = Token.parse(token)
         wanted = Subscription(classes)
-        deadline = asyncio.get_running_loop().time() + _sane(timeout_s)
+        slack_s = self._pace.slack_s / self._speed
+        deadline = asyncio.get_running_loop().time() + _sane(timeout_s) + slack_s
         self.waiting += 1
         try:
             return await self._wait(session, wanted, position, deadline)
@@ -185,9 +213,9 @@ class Events:
         self, session: str, wanted: Subscription, position: Token, deadline: float
     ) -> Batch:
         loop = asyncio.get_running_loop()
-        pause, longest = BETWEEN_S
+        pause = self._pace.between_s
         if not wanted.tasks_only:
-            await asyncio.sleep(BEFORE_S / self._speed)
+            await asyncio.sleep(self._pace.before_s / self._speed)
         while True:
             self._check_session(session)
             batch = self.look(wanted, position)
@@ -197,7 +225,7 @@ class Events:
             await self._bell.wait(deadline)
             self._check_session(session)
             await asyncio.sleep(min(pause / self._speed, max(0.0, deadline - loop.time())))
-            pause = min(pause * 2, longest)
+            pause = min(pause * 2, self._pace.longest_s)
 
     def inject(self, cls: str, ref: str) -> str:
         """Touch a row; returns a token that an event.from which saw it has passed."""

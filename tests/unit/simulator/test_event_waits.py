@@ -38,6 +38,19 @@ async def test_an_idle_wait_ends_on_time_with_the_same_token():
         assert now() - start == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize(
+    ("release", "first_s", "idle_s"), [("8.2", 0.0, 7.5), ("25.6.0", 0.0, 7.0), (None, 0.05, 7.0)]
+)
+async def test_releases_wait_in_their_own_way(release: str | None, first_s: float, idle_s: float):
+    async with client(release) as user:
+        start = now()
+        token = str((await since(user, ["vm"], "", 30.0)).token)
+        assert now() - start == pytest.approx(first_s)
+        start = now()
+        await since(user, ["vm"], token, 7.0)
+        assert now() - start == pytest.approx(idle_s)
+
+
 @pytest.mark.parametrize("timeout_s", [-1.0, float("nan"), 1e12])
 async def test_senseless_timeouts_wait_a_day(timeout_s: float):
     async with client() as user:
