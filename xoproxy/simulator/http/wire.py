@@ -26,6 +26,18 @@ REASONS: Final = {
 }
 
 
+# What pages say above their text, where that is not the reason (http_svr.ml).
+_HEADINGS: Final = {
+    400: "HTTP 400 bad request",
+    401: "HTTP 401 unauthorised",
+    403: "HTTP 403 forbidden",
+    408: "HTTP 408 request timeout",
+    431: "HTTP 431 request header fields too large",
+    500: "HTTP 500 internal server error",
+    501: "HTTP 501 Method Not Implemented",
+}
+
+
 class PageError(Exception):
     """A request that is answered by an HTML page; the connection is closed.
 
@@ -155,10 +167,8 @@ def reply_head(reply: Reply, version: str) -> bytes:
 
 def page(error: PageError, version: str) -> tuple[bytes, bytes]:
     """Return head and body of the HTML page that answers what is refused."""
-    body = (
-        f"<html><body><h1>HTTP {error.status} {error.reason}</h1>"
-        "The request was refused.<hr/></body></html>"
-    ).encode()
+    heading = _HEADINGS.get(error.status, error.reason)
+    body = f"<html><body><h1>{heading}</h1>The request was refused.</body></html>".encode()
     extra = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items())
     described = f"Content-Type: text/html\r\nContent-Length: {len(body)}\r\n"
     head = (
