@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from tests.integration.changes import RandomChanges
+from tests.integration.scenarios import ANY_HOST, MIX, SCENARIOS
 from tests.integration.support import JSON, MSGPACK, connected, proxy_on, same
 from tests.integration.watched import FAST, POOL, Witness, config, watched
 from tests.shared import shared_files, shared_path
@@ -292,38 +293,42 @@ def _children() -> list[int]:
     ]
 
 
-FAULTS: list[dict[str, Any]] = [
-    {"kind": "drop", "seconds": 0.5},
-    {"kind": "black_hole", "seconds": 1.5},
-    {"kind": "reset", "seconds": 1.0, "probability": 0.5, "seed": 7, "after_bytes": 900},
-    {"kind": "truncated", "seconds": 1.0, "probability": 0.5, "seed": 8},
-    {"kind": "pages", "seconds": 1.0, "probability": 0.5, "seed": 9, "status": 500},
-    {"kind": "pages", "seconds": 1.0, "probability": 0.5, "seed": 9, "status": 503},
-    {"kind": "too_many_pending_tasks", "seconds": 0.5, "probability": 0.3, "seed": 3},
-    {"kind": "delay", "seconds": 1.0, "ms": 200},
-    {"kind": "slow", "seconds": 1.0, "bytes_per_s": 200_000},
-    {"kind": "restart", "seconds": 0.3},
-    {"kind": "older_database", "seconds": 0.3, "changes": 40},
-    {"kind": "expire_sessions"},
-    {"kind": "fail", "code": "INTERNAL_ERROR", "count": 3},
-]
+KINDS = sorted(SCENARIOS.keys() - {MIX, "certificate"})  # without TLS
+SEED = os.environ.get("XOPROXY_CHAOS_SEED") or str(random.randrange(10**6))
 
 
-@pytest.mark.parametrize("seed", range(2))
+def _drawn(rng: random.Random, world) -> dict[str, Any]:
+    fault = SCENARIOS[rng.choice(KINDS)].draw(rng)
+    if "seconds" in fault and fault["kind"] != "clock_skew":
+        fault["seconds"] = round(min(fault["seconds"], rng.uniform(0.1, 1.2)), 2)
+    if fault.get("host") == ANY_HOST:
+        hosts = world.simulator.database.refs("host")
+        fault["host"] = world.simulator.database.get("host", rng.choice(sorted(hosts)), "uuid")
+    return fault
+
+
+@pytest.mark.parametrize("number", range(3))
 @pytest.mark.parametrize("release", [XML, LEGACY])
-async def test_any_sequence_of_faults_ends_with_what_the_pool_has(release, seed):
-    rng = random.Random(f"{release} {seed}")
-    settings = replace(FAST, request_timeout_s=3.0)
-    async with watched(generate(2, 20, seed), settings, release=release) as world:
-        await world.churn(rate=40, seed=seed, lifecycle=True)
-        for fault in rng.sample(FAULTS, 6):
-            await world.fault(**fault)
-            await asyncio.sleep(fault.get("seconds", 0) + rng.uniform(0, 0.7))
-        await world.fault("none")
-        await world.churn(rate=0)
+async def test_any_sequence_of_faults_ends_with_what_the_pool_has(release, number):
+    print(f"seed {SEED}")  # noqa: T201 - shown when it fails
+    rng = random.Random(f"{SEED} {release} {number}")
+    settings = replace(FAST, connect_timeout_s=2.0, request_timeout_s=4.0)
+    async with watched(generate(3, 6, number), settings, release=release, speed=5) as world:
+        for _ in range(3):
+            await world.churn(rate=20, seed=rng.randrange(10**6), lifecycle=True)
+            for _ in range(rng.randint(1, 4)):
+                fault = _drawn(rng, world)
+                print(fault)  # noqa: T201
+                status, answer = await world.simulator.control.answer(
+                    "POST", "/_sim/fault", msgspec.json.encode(fault)
+                )
+                assert status in {200, 409}, (fault, answer)
+                await asyncio.sleep(rng.uniform(0, 1.2))
+            await world.fault("none")
+            await world.churn(rate=0)
 
-        await world.until_live(30)
-        await world.until_equal(30)
+            await world.until_live(30)
+            await world.until_equal(30)
         assert world.witness.loads == 1
         assert set(world.witness.states) <= {"connecting", "live", "stale"}
 
