@@ -178,7 +178,8 @@ class DetectingCarrier:
             await self._json.__aexit__(kind, error, trace)
 
     def forget(self) -> None:
-        self._chosen.clear()
+        """Look for JSON-RPC again where it was missing; a server that had it still has it."""
+        self._chosen = {url: it for url, it in self._chosen.items() if it is self._json}
 
     async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
         if url in self._chosen:

@@ -56,6 +56,21 @@ async def test_a_server_with_json_rpc_never_hears_xml(both):
     assert xml.seen == []
 
 
+async def test_a_server_that_fails_for_a_moment_keeps_json_rpc(both):
+    """A 500 page is what an old server says to JSON, but a new one in trouble says it, too."""
+    json, xml = both
+    carrier = DetectingCarrier(json, xml)
+    await post(carrier, ONE)
+
+    carrier.forget()
+    json.failing[ONE] = NoJsonRpc("HTTP status 500", "NOT_XAPI")
+    with pytest.raises(NoJsonRpc):
+        await post(carrier, ONE)
+    json.failing.clear()
+    assert await post(carrier, ONE) == b"json"
+    assert xml.seen == []
+
+
 async def test_a_server_without_is_spoken_to_in_xml_until_it_is_looked_for_again(both):
     json, xml = both
     carrier = DetectingCarrier(json, xml)
