@@ -46,6 +46,9 @@ _UNFORESEEN_BY = {
 _UNDOCUMENTED = {"VDI_IS_SHARABLE", "VM_IS_SNAPSHOT"}
 
 
+_NAS = {"server": "nas", "serverpath": "/vms"}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A call on an object of a class; what it is called where it is advertised."""
@@ -107,7 +110,7 @@ class Player:
             "VBD.create": lambda: [self._vbd(one, two)],
             "VIF.create": lambda: [self._vif(one, two)],
             "VDI.create": lambda: [self._vdi(one, two)],
-            "SR.create": lambda: [HOST, {}, 0, "new", "", "nfs", "user", bool(one % 2), {}],
+            "SR.create": lambda: [HOST, _NAS, 0, "new", "", "nfs", "user", bool(one % 2), {}],
             "SR.introduce": lambda: ["", "known", "", "nfs", "user", True, {}],
             "network.create": lambda: [{"other_config": {}}],
             "VLAN.create": lambda: [pick("PIF", one), two % 3, pick("network", two)],

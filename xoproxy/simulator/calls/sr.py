@@ -5,31 +5,21 @@ Order of checks: xapi_sr.ml, and the rules.
 
 import uuid as uuids
 from typing import Final
-from xml.sax.saxutils import escape
 
 from xoproxy.simulator.calls import pbd as pbds
 from xoproxy.simulator.calls.operations import drive, operations_on
+from xoproxy.simulator.calls.probe import require_config
 from xoproxy.simulator.calls.reach import require_plugged
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vdi import kept_by_storage, working
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hardware import CAPACITY_BYTES
 from xoproxy.simulator.lifecycle import disks
-from xoproxy.simulator.lifecycle.writes import Record
 from xoproxy.simulator.rules import allow
 from xoproxy.simulator.rules.storage import features_of
 
 SCAN_S: Final = 1.0
 UNKNOWN_SIZE: Final = -1  # what XAPI writes before a driver has told
-
-# What a type of repository cannot be made without, and how its driver says so: (key, number,
-# text), from the storage managers' list of errors.
-_NEEDED: Final = {
-    "ext": ("device", 90, "The request is missing the device parameter"),
-    "lvm": ("device", 90, "The request is missing the device parameter"),
-    "lvmohba": ("SCSIid", 107, "The SCSIid parameter is missing or incorrect"),
-    "lvmoiscsi": ("targetIQN", 96, "The request is missing or has an incorrect target IQN"),
-}
 
 
 @operation("SR.introduce")
@@ -81,9 +71,7 @@ async def create(
     call.db.row("host", host)
     kind = sr_type.lower()
     pbds.require_driver(call, kind)
-    key, number, text = _NEEDED.get(kind, ("", 0, ""))
-    if key and key not in device_config:
-        raise XapiError(f"SR_BACKEND_FAILURE_{number}", "", text, "")
+    require_config(call, kind, device_config)
     sr = introduce(call, "", name_label, name_description, kind, content_type, shared, sm_config)
     hosts = call.db.refs("host") if shared else [host]
     made = [
@@ -170,26 +158,6 @@ async def update(call: Call, sr: str) -> None:
     async with operations_on(call, ("SR", sr, "update")):
         require_plugged(call, sr)
         await drive(call, working())
-
-
-@operation("SR.probe")
-async def probe(
-    call: Call, host: str, device_config: dict[str, str], sr_type: str, sm_config: dict[str, str]
-) -> str:
-    """List the repositories of a type that are there and that the database does not know."""
-    del device_config, sm_config
-    call.db.row("host", host)
-    kind = sr_type.lower()
-    pbds.require_driver(call, kind)
-    await drive(call, working(SCAN_S))
-    found = "".join(_described(record) for record in call.world.hardware.repositories(kind))
-    return f'<?xml version="1.0" ?>\n<SRlist>\n{found}</SRlist>\n'
-
-
-def _described(record: Record) -> str:
-    names = {"UUID": "uuid", "name_label": "name_label", "name_description": "name_description"}
-    tags = "".join(f"<{tag}>{escape(record[name])}</{tag}>" for tag, name in names.items())
-    return f"<SR>{tags}</SR>\n"
 
 
 @operation("SR.assert_supports_database_replication")

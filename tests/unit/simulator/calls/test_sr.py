@@ -1,5 +1,7 @@
 """Repositories and how hosts reach them."""
 
+import re
+
 import pytest
 
 from tests.unit.simulator.calls.support import (
@@ -25,6 +27,13 @@ def pbd_of(user: Client, sr: str) -> str:
     return str(pbd)
 
 
+NAS = {"server": "nas", "serverpath": "/vms"}
+
+
+def tags(xml: str, name: str) -> list[str]:
+    return re.findall(f"<{name}>([^<]*)</{name}>", xml)
+
+
 async def introduced(user: Client) -> str:
     sr: str = await user.call("SR.introduce", "", "", "", "nfs", "user", True, {})
     return sr
@@ -38,13 +47,13 @@ async def test_new_storage_is_plugged_into_every_host():
         add_sm(user)
         other = user.db.create("host", {"uuid": "other-host"})
         journal = Journal(user.db)
-        sr = await user.call("SR.create", HOST, {"server": "nas"}, 0, *NFS)
+        sr = await user.call("SR.create", HOST, NAS, 0, *NFS)
         record = user.db.record("SR", sr)
 
         pbds = [user.db.record("PBD", pbd) for pbd in record["PBDs"]]
         assert {pbd["host"] for pbd in pbds} == {HOST, other}
         assert all(pbd["currently_attached"] for pbd in pbds)
-        assert all(pbd["device_config"] == {"server": "nas"} for pbd in pbds)
+        assert all(pbd["device_config"] == NAS for pbd in pbds)
         added = [line for line in journal.lines if line.startswith("add")]
         assert added == ["add SR", "add PBD", "add PBD"]
         assert record["physical_size"] > 0
@@ -73,7 +82,7 @@ async def test_storage_that_cannot_be_made():
         assert bad == ["HANDLE_INVALID", "host", "bad"]
         for kind, code in (
             ("ext", "SR_BACKEND_FAILURE_90"),
-            ("lvmoiscsi", "SR_BACKEND_FAILURE_96"),
+            ("lvmoiscsi", "SR_BACKEND_FAILURE_95"),
         ):
             assert (await user.error("SR.create", HOST, {}, 0, "", "", kind, *tail))[0] == code
         assert user.db.count("SR") == 0
@@ -93,10 +102,10 @@ async def test_forgotten_storage_comes_back_with_its_disks():
         gone = [line for line in journal.lines if line.startswith("del")]
         assert gone == ["del PBD", "del VDI", "del VBD", "del SR"]
         assert not user.db.exists("VBD", vbd)
-        assert uuid in await user.call("SR.probe", HOST, {}, "nfs", {})
+        assert uuid in await user.call("SR.probe", HOST, NAS, "nfs", {})
 
         sr = await user.call("SR.introduce", uuid, "back", "", "nfs", "user", True, {})
-        assert uuid not in await user.call("SR.probe", HOST, {}, "nfs", {})
+        assert uuid not in await user.call("SR.probe", HOST, NAS, "nfs", {})
         record = {"host": HOST, "SR": sr, "device_config": {}, "other_config": {}}
         await user.call("PBD.plug", await user.call("PBD.create", record))
         await user.call("SR.scan", sr)
@@ -266,3 +275,33 @@ async def test_where_the_database_can_be_kept_too():
         await user.call(call, sr)
         user.db.create("host", {"uuid": "other-host"})
         assert await user.error(call, sr) == ["SR_HAS_NO_PBDS", sr]
+
+
+async def test_a_driver_tells_what_a_missing_key_could_be():
+    async with client() as user:
+        sr = add_sr(user, "lvmoiscsi")
+        target = {"target": "10.0.0.20", "targetIQN": "iqn.2026-01.test:x", "SCSIid": "3600"}
+        user.db.write("PBD", pbd_of(user, sr), "device_config", target)
+        asked = {"target": "10.0.0.20"}
+        code, _, _, found = await user.error("SR.probe", HOST, asked, "lvmoiscsi", {})
+        (iqn,) = tags(found, "TargetIQN")
+        assert (code, iqn) == ("SR_BACKEND_FAILURE_96", target["targetIQN"])
+        asked["targetIQN"] = iqn
+        code, _, _, found = await user.error("SR.probe", HOST, asked, "lvmoiscsi", {})
+        (lun,) = tags(found, "SCSIid")
+        assert (code, lun) == ("SR_BACKEND_FAILURE_107", "3600")
+        asked["SCSIid"] = lun
+        assert "<SRlist>" in await user.call("SR.probe", HOST, asked, "lvmoiscsi", {})
+        elsewhere = {"target": "10.0.0.99"}
+        found = (await user.error("SR.probe", HOST, elsewhere, "lvmoiscsi", {}))[3]
+        assert tags(found, "TGT") == []
+
+
+async def test_a_server_tells_its_exports():
+    async with client() as user:
+        user.db.write("PBD", pbd_of(user, add_sr(user)), "device_config", NAS)
+        code, _, _, found = await user.error("SR.probe", HOST, {"server": "nas"}, "nfs", {})
+        paths = tags(found, "Path")
+        assert (code, paths) == ("SR_BACKEND_FAILURE_101", ["/vms"])
+        assert (await user.error("SR.probe", HOST, {}, "nfs", {}))[0] == "SR_BACKEND_FAILURE_100"
+        assert await user.error("SR.probe", HOST, NAS, "zfs", {}) == ["SR_UNKNOWN_DRIVER", "zfs"]
