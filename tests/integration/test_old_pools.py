@@ -397,3 +397,16 @@ async def test_a_wrong_password_is_told_as_over_json_rpc():
         generate(1, 3, 1), live=False, speed=20, password="no", release=LEGACY
     ) as world:
         await world.until(lambda: world.error_code == "AUTH_FAILED")
+
+
+@pytest.mark.parametrize("release", [XML, LEGACY])
+async def test_a_look_at_an_old_pool_finds_it_good(release):
+    async with watched(generate(2, 3, 1), release=release) as world:
+        report = await world.supervisor.check(config(world.simulator))
+
+        steps = {step.name: step for step in report.steps}
+        assert [s.name for s in report.steps if s.outcome not in {"ok", "warning"}] == []
+        assert steps["clock"].message == "The clocks agree."
+        assert ("no event.from" in steps["version"].message) is (release != XML)
+        assert report.pool_uuid == world.status.uuid
+        await world.until(lambda: world.stats["sessions"] == 1)
