@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select, update
 
 from xoproxy.auth import Account, ApiToken
 from xoproxy.errors import ConfigError, ErrorCode, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.storage import open_storage
-from xoproxy.storage.database import migrate, open_database
+from xoproxy.storage.database import _MIGRATIONS, migrate, open_database
 from xoproxy.storage.schema import accounts, metadata, pools
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -299,3 +301,11 @@ async def test_an_unreachable_database_is_told_in_one_sentence(place):
     # aiosqlite's thread of the failed connection still reports to this loop
     while any("_connection_worker" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+
+
+def test_the_highest_numbered_migration_is_the_last_one():
+    """A database at that number is not looked at any further, so the numbers must be right."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    names = sorted(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    assert ScriptDirectory.from_config(config).get_current_head() == names[-1].partition("_")[0]
