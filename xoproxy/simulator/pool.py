@@ -22,6 +22,7 @@ from xoproxy.simulator.sessions import Sessions
 from xoproxy.simulator.statistics import StatisticsHandlers
 from xoproxy.simulator.tasks import Tasks
 from xoproxy.simulator.toolstack import Toolstack
+from xoproxy.simulator.transfer import TransferHandlers
 from xoproxy.simulator.wiretypes import Json
 
 COLLECT_S: Final = 30.0
@@ -93,7 +94,8 @@ class SimulatedPool:
         auth = HttpAuth(self.database, self.sessions, self.tasks)
         statistics = StatisticsHandlers(self.database, auth, self.hosts, self.world.statistics)
         consoles = ConsoleHandlers(self.database, auth, Consoles(self.database), speed)
-        self.providers: list[Provider] = [statistics.of, consoles.of]
+        transfer = TransferHandlers(self.database, auth)
+        self.providers: list[Provider] = [statistics.of, consoles.of, transfer.of]
         self.hosts.serve(self._server_of)
         self.control = Control(self)
 

@@ -43,6 +43,10 @@ class Sessions:
     async def login(self, user: str, password: str, originator: str) -> str:
         """Return a new session; a wrong password is answered late, as XAPI does."""
         await self._authenticate(user, password)
+        return self.open(user, originator)
+
+    def open(self, user: str, originator: str) -> str:
+        """Return a new session of somebody whom we know already."""
         pools = self._db.refs("pool")
         record = {
             "this_host": self._db.get("pool", pools[0], "master") if pools else "OpaqueRef:NULL",
