@@ -136,7 +136,7 @@ def measure_vm(db: Database, vm: str, seed: int, *, ran: bool = False) -> Measur
     for number, device in enumerate(_devices(db, "VBD", record["VBDs"], ran=ran)):
         if not device["empty"]:
             sources += _disk("vbd_" + device["device"] + "_", "", own, number, busy)
-    first = -(-seconds_of(metrics.get("start_time", "")) // STEP_S)
+    first = _first_slot(db, seconds_of(metrics.get("start_time", "")))
     extremes = any(_keeps_extremes(db, pool) for pool in db.refs("pool"))
     return Measured("vm", record["uuid"], Activity(own, first), sources, extremes)
 
@@ -176,7 +176,7 @@ def measure_host(db: Database, host: str, seed: int) -> Measured:
     for number, sr in enumerate(srs_on(db, host)):
         short = str(db.get("SR", sr, "uuid"))[:8]
         sources += _disk("", f"_{short}", own, number, 4 * busy)
-    first = -(-_booted_at(record) // STEP_S)
+    first = _first_slot(db, _booted_at(record))
     return Measured("host", record["uuid"], Activity(own, first), sources, extremes=True)
 
 
@@ -212,6 +212,11 @@ def _keeps_extremes(db: Database, pool: str) -> bool:
     """Say whether VMs have MIN and MAX. XAPI asks when a VM's archives are made, we always."""
     config = db.get("pool", pool, "other_config")
     return bool(config.get("create_min_max_in_new_VM_RRDs") == "true")
+
+
+def _first_slot(db: Database, begun: int) -> int:
+    """Return the first whole slot of what began at a time; if that is yet to come, it is wrong."""
+    return -(-begun // STEP_S) if begun <= db.time() else 0
 
 
 def _booted_at(host: dict[str, Json]) -> int:

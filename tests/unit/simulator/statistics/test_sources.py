@@ -148,6 +148,16 @@ def test_a_series_begins_when_its_vm_started(db):
     assert first * 5 == 1_775_044_805  # the first whole step after 12:00:02
 
 
+def test_what_claims_to_have_begun_in_the_future_is_not_believed(db):
+    host = db.refs("host")[0]
+    before = db.get("host", host, "other_config")
+    db.write("host", host, "other_config", {**before, "boot_time": "99999999999."})
+    try:
+        assert STATISTICS.measure(db, "host", host).activity.first_slot == 0
+    finally:
+        db.write("host", host, "other_config", before)
+
+
 def test_the_end_of_a_vm_is_told_by_the_pools_messages():
     database = Database(DataModel.load())
     record = {"uuid": "u", "metrics": "m"}
