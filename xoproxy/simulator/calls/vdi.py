@@ -18,6 +18,12 @@ CALL_S: Final = 0.5  # that a storage manager takes for a small thing
 UNPLUGGING_S: Final = 4.0  # that VDI.data_destroy waits for VBDs to go
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_TOLD: Final = (
+    "uuid", "name_label", "name_description", "SR", "type", "sharable", "read_only",
+    "other_config", "location", "xenstore_data", "sm_config", "managed", "virtual_size",
+    "physical_utilisation", "metadata_of_pool", "is_a_snapshot", "snapshot_time", "snapshot_of",
+)  # fmt: skip
+
 
 def working(seconds: float = CALL_S) -> Steps:
     """Let a storage manager work before its results show."""
@@ -45,47 +51,10 @@ async def make_disk(call: Call, sr: str, record: dict[str, Json]) -> str:
 
 
 @operation("VDI.introduce")
-async def introduce(
-    call: Call,
-    uuid: str,
-    name_label: str,
-    name_description: str,
-    sr: str,
-    kind: str,
-    sharable: bool,  # noqa: FBT001
-    read_only: bool,  # noqa: FBT001
-    other_config: dict[str, str],
-    location: str,
-    xenstore_data: dict[str, str],
-    sm_config: dict[str, str],
-    managed: bool,  # noqa: FBT001
-    virtual_size: int,
-    physical_utilisation: int,
-    metadata_of_pool: str,
-    is_a_snapshot: bool,  # noqa: FBT001
-    snapshot_time: str,
-    snapshot_of: str,
-) -> str:
+async def introduce(call: Call, *values: Json) -> str:
     """Add the row of a disk that the storage holds already; what it knows counts for more."""
-    record = {
-        "uuid": uuid,
-        "name_label": name_label,
-        "name_description": name_description,
-        "type": kind,
-        "sharable": sharable,
-        "read_only": read_only,
-        "other_config": other_config,
-        "location": location,
-        "xenstore_data": xenstore_data,
-        "sm_config": sm_config,
-        "managed": managed,
-        "virtual_size": virtual_size,
-        "physical_utilisation": physical_utilisation,
-        "metadata_of_pool": metadata_of_pool,
-        "is_a_snapshot": is_a_snapshot,
-        "snapshot_time": snapshot_time,
-        "snapshot_of": snapshot_of,
-    }
+    record: dict[str, Json] = dict(zip(_TOLD, values, strict=True))
+    sr, uuid, location = record["SR"], record["uuid"], record["location"]
     async with operations_on(call, ("SR", sr, "vdi_introduce")):
         require_plugged(call, sr)
         for vdi in call.db.get("SR", sr, "VDIs"):

@@ -13,26 +13,31 @@ _DISK: Final = re.compile(r"(?:xvd|hd|sd)([a-z]{1,2})\d*")
 
 
 def add_vbd(db: Database, record: Record) -> str:
-    """Add a VBD, detached."""
+    """Add a VBD, detached unless its VM is to resume with it."""
     made = {
         **record,
         "metrics": db.create("VBD_metrics", {}),
         "VDI": NULL if record["empty"] else record["VDI"],
-        "currently_attached": False,
+        "currently_attached": _comes_attached(db, record),
         "current_operations": {},
     }
     return _added(db, "VBD", made)
 
 
 def add_vif(db: Database, record: Record) -> str:
-    """Add a VIF, detached."""
+    """Add a VIF, detached unless its VM is to resume with it."""
     made = {
         **record,
         "metrics": db.create("VIF_metrics", {}),
-        "currently_attached": False,
+        "currently_attached": _comes_attached(db, record),
         "current_operations": {},
     }
     return _added(db, "VIF", made)
+
+
+def _comes_attached(db: Database, record: Record) -> bool:
+    suspended = db.get("VM", record["VM"], "power_state") == "Suspended"
+    return bool(suspended and record.get("currently_attached"))
 
 
 def _added(db: Database, cls: str, record: Record) -> str:

@@ -1,11 +1,17 @@
 """NICs of hosts."""
 
+from typing import Any
+
 import pytest
 
 from tests.unit.simulator.calls.support import Journal, add_nic, broken
 from tests.unit.simulator.worlds import HOST, POOL, VM, client
 
-MANAGEMENT = {"management": True, "ip_configuration_mode": "Static", "IP": "10.0.0.2"}
+MANAGEMENT: dict[str, Any] = {
+    "management": True,
+    "ip_configuration_mode": "Static",
+    "IP": "10.0.0.2",
+}
 
 
 async def test_up_and_down():

@@ -65,7 +65,17 @@ async def test_local_storage_is_on_its_host_alone():
     async with client() as user:
         add_sm(user, "ext")
         user.db.create("host", {"uuid": "other-host"})
-        arguments = (HOST, {"device": "/dev/sdb"}, 5 * GIB, "", "", "EXT", "user", False, {})
+        arguments: tuple[Json, ...] = (
+            HOST,
+            {"device": "/dev/sdb"},
+            5 * GIB,
+            "",
+            "",
+            "EXT",
+            "user",
+            False,
+            {},
+        )
         sr = await user.call("SR.create", *arguments)
         assert user.db.get("PBD", pbd_of(user, sr), "host") == HOST
         assert user.db.get("SR", sr, "physical_size") == 5 * GIB

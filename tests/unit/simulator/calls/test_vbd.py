@@ -269,3 +269,11 @@ async def test_marks_of_an_attached_disk_keep_others_out():
         user.db.write("VBD", vbd, "current_operations", {"t": "attach"})
         settle(user, "VDI", disk)
         assert user.db.get("VDI", disk, "allowed_operations") == []
+
+
+@pytest.mark.parametrize(("state", "attached"), [("Suspended", True), ("Halted", False)])
+async def test_only_a_suspended_vm_gets_attached_drives(state: str, *, attached: bool):
+    async with client() as user:
+        user.db.write("VM", VM, "power_state", state)
+        vbd = await user.call("VBD.create", {**CD, "currently_attached": True})
+        assert user.db.get("VBD", vbd, "currently_attached") is attached

@@ -15,7 +15,7 @@ from tests.unit.simulator.calls.support import (
     untrue,
 )
 from tests.unit.simulator.worlds import DOM0, VM, Client, client
-from xoproxy.simulator.wiretypes import NULL
+from xoproxy.simulator.wiretypes import NULL, Json
 
 pytestmark = pytest.mark.looptime
 
@@ -385,7 +385,7 @@ async def test_introducing_a_disk():
         add_sm(user, "udev", ("VDI_INTRODUCE",))
         sr = add_sr(user, "udev", content="disk")
         uuid = "11111111-2222-4333-8444-555555555555"
-        tail = ("user", False, False, {}, "/dev/sdb", {}, {}, True, GIB, GIB)
+        tail: tuple[Json, ...] = ("user", False, False, {}, "/dev/sdb", {}, {}, True, GIB, GIB)
         arguments = (uuid, "stick", "", sr, *tail)
         vdi = await user.call("VDI.introduce", *arguments)
         assert user.db.get("VDI", vdi, "location") == "/dev/sdb"
