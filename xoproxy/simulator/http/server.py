@@ -125,10 +125,20 @@ class HttpServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
+        serving = self._serve(connection)
+        try:
+            connection.task = self._group.create_task(serving, name="simulator-connection")
+        except RuntimeError:  # the pool is ending
+            serving.close()
+            connection.close()
+            return
         self.connections.add(connection)
-        connection.task = self._group.create_task(
-            self._serve(connection), name="simulator-connection"
-        )
+        # Not in `_serve`, which never begins when its task is cancelled before.
+        connection.task.add_done_callback(lambda _: self._ended(connection))
+
+    def _ended(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        connection.close()
 
     async def _serve(self, connection: Connection) -> None:
         holds_slot = False
@@ -154,8 +164,6 @@ class HttpServer:
         finally:
             if holds_slot:
                 self._slots.release()
-            self.connections.discard(connection)
-            connection.close()
 
     async def _respond(self, connection: Connection, head: Head) -> bool:
         """Answer one request; says whether the connection is kept."""
