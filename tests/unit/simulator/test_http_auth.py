@@ -67,6 +67,24 @@ async def test_a_cookie_is_looked_at_before_the_query_and_both_before_a_password
         assert await status(world, head(cookie="pool_secret=x", authorization=password)) == 401
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "session_id={}",
+        'theme={{"a":[1,2]}}; session_id={}; x',
+        "a=b;session_id={}",
+        "task_id=none&session_id={}",
+        "session_id=OpaqueRef%3A{}",
+    ],
+)
+async def test_cookies_come_in_several_forms(form):
+    async with client() as world:
+        session = world.session
+        if "%3A" in form:
+            session = session.removeprefix("OpaqueRef:")
+        assert await status(world, head(cookie=form.format(session))) == 200
+
+
 async def test_the_refusal_names_the_handler():
     async with client() as world:
         with pytest.raises(PageError) as caught:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 HEADER_LIMIT: Final = 1024
 BODY_LIMIT: Final = 307_200
@@ -80,10 +79,10 @@ class Head:
 
     @property
     def cookies(self) -> dict[str, str]:
-        try:
-            return {k: v.value for k, v in SimpleCookie(self.headers.get("cookie", "")).items()}
-        except CookieError:
-            return {}
+        """Read cookies as XAPI does (http.ml): XAPI's own clients put `&` between them."""
+        text = self.headers.get("cookie", "")
+        parts = (part.partition("=") for part in text.split(";" if ";" in text else "&"))
+        return {unquote(name.strip()): unquote(value.strip()) for name, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)
