@@ -1,6 +1,5 @@
 """VMs that move between two simulated pools, and between storages of one."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pytest
 from tests.integration.sim import TIMEOUT, Client, outcome, until
 from tests.integration.test_host_calls import finished
 from tests.integration.watched import watched
+from xoproxy.model import XapiClass
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.hosts import Host
@@ -121,7 +121,7 @@ async def test_a_vm_moves_to_another_pool(state: str, tls: bool) -> None:  # noq
         destination = await there.receive(there.member())
         tokens = [(await side.client.events())["token"] for side in (here, there)]
         vdi_map, vif_map = maps(here, vm, there)
-        asked = (vm, destination, True, vdi_map, vif_map, {})
+        asked: tuple[Any, ...] = (vm, destination, True, vdi_map, vif_map, {})
         await here.client.on("VM.assert_can_migrate", *asked)
         moved = await here.client.on("VM.migrate_send", *asked)
 
@@ -160,7 +160,7 @@ async def test_a_copy_leaves_the_original_and_is_another_one() -> None:
     async with two_pools() as (here, there):
         vm = here.vm("Halted")
         destination = await there.receive(there.member())
-        asked = (vm, destination, True, *maps(here, vm, there), {"copy": "true"})
+        asked: tuple[Any, ...] = (vm, destination, True, *maps(here, vm, there), {"copy": "true"})
         moved = await here.client.on("VM.migrate_send", *asked)
         assert here.db.get("VM", vm, "current_operations") == {}
         assert there.db.get("VM", moved, "uuid") != here.db.get("VM", vm, "uuid")
@@ -174,7 +174,13 @@ async def test_progress_shows_and_cancelling_leaves_nothing_behind() -> None:
     async with two_pools(speed=20) as (here, there):
         vm = here.vm("Running")
         vdis = set(there.db.refs("VDI"))
-        asked = (vm, await there.receive(there.member()), True, *maps(here, vm, there), {})
+        asked: tuple[Any, ...] = (
+            vm,
+            await there.receive(there.member()),
+            True,
+            *maps(here, vm, there),
+            {},
+        )
         task = await here.client.on("Async.VM.migrate_send", *asked)
         await until(lambda: bool(here.db.get("task", task, "allowed_operations")))
         assert here.db.get("VM", vm, "current_operations") == {task: "migrate_send"}
@@ -199,7 +205,7 @@ async def test_what_a_migration_is_refused_with() -> None:
         vdi, vif = next(iter(vdi_map)), next(iter(vif_map))
 
         async def refused(dest=destination, vdis=vdi_map, vifs=vif_map) -> Any:
-            asked = (vm, dest, True, vdis, vifs, {})
+            asked: tuple[Any, ...] = (vm, dest, True, vdis, vifs, {})
             one = await outcome(here.client.on("VM.assert_can_migrate", *asked))
             other = await outcome(here.client.on("VM.migrate_send", *asked))
             assert one == other
@@ -270,9 +276,14 @@ async def test_a_watching_proxy_sees_the_vm_come() -> None:
             await there.client.login()
             vm = here.vm("Halted")
             uuid = here.db.get("VM", vm, "uuid")
-            asked = (vm, await there.receive(there.member()), True, *maps(here, vm, there), {})
+            asked: tuple[Any, ...] = (
+                vm,
+                await there.receive(there.member()),
+                True,
+                *maps(here, vm, there),
+                {},
+            )
             moved = await here.client.on("VM.migrate_send", *asked)
         await world.until_equal()
-        entries = {str(e.ref): e for e in world.store.entries("VM")}
+        entries = {str(e.ref): e for e in world.store.entries(XapiClass("VM"))}
         assert uuid.encode() in entries[moved].raw
-        await asyncio.sleep(0)

@@ -32,6 +32,11 @@ class Toolstack:
         self.up = asyncio.Event()
         self.up.set()
 
+    @property
+    def restarting(self) -> bool:
+        """Whether all xapis are away to come back by themselves."""
+        return self._turn.locked()
+
     async def restart(
         self, seconds: float, *, lost_changes: int = 0, master: str | None = None
     ) -> None:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 from typing import Final
 
-from xoproxy.simulator.calls import power
 from xoproxy.simulator.calls.host import machine
 from xoproxy.simulator.calls.operations import operations_on
 from xoproxy.simulator.calls.registry import Call, operation
+from xoproxy.simulator.calls.subtasks import run_subtask
 from xoproxy.simulator.database import Database
-from xoproxy.simulator.failures import XapiError, as_xapi
+from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.rules import RULES, placement
-from xoproxy.simulator.tables import RowMissingError
 
 BATCH: Final = 10  # VMs that are moved at the same time, unless the caller knows better
 
@@ -102,7 +101,6 @@ class _Evacuation:
     def __init__(self, call: Call, goals: dict[str, str]) -> None:
         self._call = call
         self._goals = goals
-        self._running: set[str] = set()
         self._done = 0
         self._failure: XapiError | None = None
 
@@ -119,29 +117,18 @@ class _Evacuation:
 
     def _cancel(self) -> None:
         self._failure = XapiError("TASK_CANCELLED", self._call.task)
-        for task in self._running:
+        for task in self._call.db.get("task", self._call.task, "subtasks"):
             with contextlib.suppress(XapiError):  # some cannot be cancelled any more
                 self._call.world.tasks.cancel(task)
 
     async def _move(self, vm: str, host: str) -> None:
-        tasks, db = self._call.world.tasks, self._call.db
-        task = tasks.create("Async.VM.pool_migrate")
-        db.write("task", task, "subtask_of", self._call.task)
-        self._running.add(task)
-        below = Call(self._call.world, self._call.session, task, self._call.here)
         try:
-            await power.pool_migrate(below, vm, host, {"live": "true"})
-        except (XapiError, RowMissingError) as error:
-            failure = as_xapi(error)
-            tasks.fail(task, failure)
+            await run_subtask(self._call, "VM.pool_migrate", vm, host, {"live": "true"})
+        except XapiError as failure:
             # A VM that has gone down by itself need not be moved.
             if failure.code != "VM_BAD_POWER_STATE":
                 self._failure = self._failure or failure
-        else:
-            tasks.succeed(task, "<value></value>")
-        self._running.discard(task)
-        if db.exists("task", task):
-            tasks.destroy(task)
         self._done += 1
-        if db.exists("task", self._call.task):
-            db.write("task", self._call.task, "progress", self._done / len(self._goals))
+        db, task = self._call.db, self._call.task
+        if db.exists("task", task):
+            db.write("task", task, "progress", self._done / len(self._goals))

@@ -44,6 +44,7 @@ class Upheavals:
         self._timers = Timers()
         self._former: str | None = None  # who led before a `member`
         self._storm: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self.up = pool.toolstack.up
         self.wire = WireFaults(pool.hosts.connections, self._count)
         pool.hosts.interfere(self.wire)
@@ -77,12 +78,13 @@ class Upheavals:
                 assert_never(fault)
 
     async def end(self) -> None:
-        """End those that last; returns when they have ended."""
+        """End those that last. Dead hosts begin to boot, which takes its time."""
         self._timers.clear()
         self._end_storm()
         self._pool.database.clock_skew_s = 0.0
         for host in self._hosts:
-            await self._toolstack.boot(host)
+            if not host.alive:
+                self._start(self._toolstack.boot(host), "boot")
         await self._return_lead()
 
     def close(self) -> None:
@@ -96,14 +98,20 @@ class Upheavals:
         self._pool.dispatcher.calls[method] += 1
 
     def _restart(self, seconds: float, lost_changes: int) -> None:
-        if not self.up.is_set():
-            raise FaultRefusedError("a restart is under way")
+        self._require_no_restart()
         self.up.clear()
-        self._start(self._toolstack.restart(seconds, lost_changes=lost_changes), "restart")
+        restart = self._toolstack.restart(seconds, lost_changes=lost_changes)
+        self._restarting = self._start(restart, "restart")
+
+    def _require_no_restart(self) -> None:
+        begun = self._restarting is not None and not self._restarting.done()
+        if begun or self._toolstack.restarting:
+            raise FaultRefusedError("a restart is under way")
 
     # -- who leads ---------------------------------------------------------------------------
 
     async def _change_leader(self, fault: Member | Promote | Failover) -> None:
+        self._require_no_restart()
         match fault:
             case Member(seconds):
                 if self._former is None:
@@ -129,7 +137,8 @@ class Upheavals:
     def _fail_over(self, fault: Failover) -> None:
         leader, dead = self._next_leader(fault.host, fault.seed), self._hosts.coordinator
         self._toolstack.die(dead)
-        self._start(self._toolstack.restart(fault.takeover_s, master=leader.ref), "takeover")
+        takeover = self._toolstack.restart(fault.takeover_s, master=leader.ref)
+        self._restarting = self._start(takeover, "takeover")
         self._boot_after(dead, fault.seconds)
 
     def _next_leader(self, wanted: str | None, seed: int | None) -> Host:
