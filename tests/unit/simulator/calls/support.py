@@ -64,6 +64,11 @@ def add_vdi(user: Client, sr: str, **members: Json) -> str:
     return vdi
 
 
+def allocation(user: Client, sr: str) -> int:
+    size: int = user.db.get("SR", sr, "virtual_allocation")
+    return size
+
+
 def add_vbd(user: Client, vdi: str = NULL, **members: Json) -> str:
     """Add a drive as if it had always been there."""
     record = {"VM": VM, "VDI": vdi, "type": "Disk", "mode": "RW", "userdevice": "0", **members}
