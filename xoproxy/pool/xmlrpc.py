@@ -14,9 +14,10 @@ import asyncio
 import os
 import socket
 import struct
+import subprocess
 import sys
-from asyncio.subprocess import Process
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +36,6 @@ _ANSWER, _TROUBLE, _PROGRESS = _KINDS
 _PART_BYTES = 256 << 10
 _KEPT = 2
 """Idle processes that are kept: the long poll's, and one for the next call."""
-_GOODBYE_S = 1.0
 
 
 class _Trouble(msgspec.Struct):
@@ -65,7 +65,7 @@ class XmlRpcCarrier:
         self._trust = trust
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
-        """All that have not been seen dead."""
+        """All whose end we have not seen."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,18 +77,8 @@ class XmlRpcCarrier:
         trace: TracebackType | None,
     ) -> None:
         for worker in self._workers:
-            worker.dismiss()
-        try:
-            async with asyncio.timeout(_GOODBYE_S):
-                for worker in self._workers:
-                    await worker.ended()
-        except TimeoutError:
-            pass
-        finally:
-            for worker in self._workers:
-                worker.kill()
-            for worker in self._workers:
-                await worker.ended()
+            worker.kill()
+        await asyncio.to_thread(_see_the_end_of, self._workers)
 
     def forget(self) -> None:
         pass  # connections stay good
@@ -147,7 +137,10 @@ class _Worker:
     """One process, and the socket that is its standard input and output."""
 
     def __init__(
-        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._process = process
         self._reader = reader
@@ -155,29 +148,23 @@ class _Worker:
 
     @classmethod
     async def start(cls) -> Self:
-        # our settings may hold secrets; what SSL and Python need of the environment stays
-        env = {k: v for k, v in os.environ.items() if not k.startswith("XOPROXY_")}
         ours, theirs = socket.socketpair()
         with ExitStack() as undo:
-            undo.callback(ours.close)  # which ends the process, too
+            undo.callback(ours.close)
             with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # nothing is imported from the working directory
-                    "-m",
-                    _WORKER,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    env=env,
-                    start_new_session=True,  # an interrupt at the terminal is for us alone
-                )
+                process = _begin(theirs)
+                undo.callback(process.kill)
             reader, writer = await asyncio.open_connection(sock=ours, limit=_PART_BYTES)
             undo.pop_all()
         return cls(process, reader, writer)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.poll() is None
 
     async def order(self, order: bytes) -> None:
         self._writer.write(_LENGTH.pack(len(order)) + order)
@@ -209,11 +196,33 @@ class _Worker:
 
     def kill(self) -> None:
         self._writer.close()
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
 
-    async def ended(self) -> None:
-        await self._process.wait()
+    def wait(self) -> None:
+        """Block until it has ended."""
+        self._process.wait()
+
+
+def _see_the_end_of(workers: Iterable[_Worker]) -> None:
+    for worker in workers:
+        worker.wait()
+
+
+def _begin(connection: socket.socket) -> "subprocess.Popen[bytes]":
+    """Begin a process; not by way of the loop.
+
+    uvloop forks, which copies the page tables: some 30 ms of standstill for each GB that we hold.
+    This does not; and the socket says all that the loop could tell of the process.
+    """
+    # our settings may hold secrets; what SSL and Python need of the environment stays
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("XOPROXY_")}
+    return subprocess.Popen(  # noqa: S603 - our own module
+        (sys.executable, "-P", "-m", _WORKER),  # nothing is imported from the working directory
+        stdin=connection.fileno(),
+        stdout=connection.fileno(),
+        env=environment,
+        start_new_session=True,  # an interrupt at the terminal is for us alone
+    )
 
 
 def _now_s() -> float:

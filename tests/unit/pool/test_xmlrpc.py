@@ -69,13 +69,10 @@ async def post(carrier, url, body=None, patience_s=5.0) -> bytes:
 
 
 def pids() -> set[int]:
-    """Name the processes that this one has begun."""
-    me = os.getpid()
-    return {
-        int(pid)
-        for task in Path(f"/proc/{me}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    }
+    """Name the processes that this one has begun and that run."""
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    begun = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    return set(filter(_runs, begun))
 
 
 pytestmark = pytest.mark.skipif(
@@ -252,7 +249,7 @@ async def main():
             while not carrier._workers:
                 await asyncio.sleep(0.01)
             (worker,) = carrier._workers
-            print(worker._process.pid, flush=True)
+            print(worker.pid, flush=True)
             await task
 
 asyncio.run(main())
