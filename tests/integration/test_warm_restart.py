@@ -251,7 +251,8 @@ async def test_a_history_that_cannot_be_written_stops_the_start(restarts, tmp_pa
     )
     out, err, code = await finished(("serve",), environment)
     assert (out, code) == ("", 2)
-    assert f"cannot use the history in {tmp_path / 'file' / 'history'}" in err
+    assert f"cannot write to the directory {tmp_path / 'file' / 'history'}" in err
+    assert "set storage.history_directory" in err
 
 
 async def test_history_can_be_switched_off(restarts):

@@ -6,6 +6,7 @@
     records     -- what is written; sealed -- how: versioned, encrypted, checked
 
     history/
+      lock              held while a proxy runs
       running           boot id of the machine while a proxy runs; gone when it ended cleanly
       <pool>/checkpoint the objects at some seq
       <pool>/log-<n>    batches; as far back as the journal reaches, for they are the journal

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,13 @@ from xoproxy.cache.store import Store
 from xoproxy.errors import ConfigError
 from xoproxy.model import Batch, PoolId
 from xoproxy.storage.history.checkpoints import write_draft
-from xoproxy.storage.history.lock import RunMarker, boot_id, sync_directory, sync_files
+from xoproxy.storage.history.lock import (
+    RunMarker,
+    boot_id,
+    sole_user,
+    sync_directory,
+    sync_files,
+)
 from xoproxy.storage.history.pool_history import DiskBudget, PoolHistory
 from xoproxy.storage.history.restoring import Restored, restore
 from xoproxy.storage.history.sealed import Damaged
@@ -91,7 +97,7 @@ class Histories:
         """Read back what there is of these pools, and delete what there is of others.
 
         Raises:
-            ConfigError: the directory cannot be used.
+            ConfigError: what is there cannot be read or removed.
         """
         if self._directory is None:
             return {}
@@ -110,7 +116,6 @@ class Histories:
     def _restore(
         self, directory: Path, pools: Collection[PoolId], budget: JournalBudget
     ) -> dict[PoolId, Restored]:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker, boot = RunMarker(directory), boot_id()
         ended, trusted = marker.clean, marker.trusted(boot)
         found = {}
@@ -246,12 +251,11 @@ class Histories:
             )
             history.put(pinned, draft, size)
             await self._in_thread(sync_directory, history.directory)
+            self.checkpoint_s = self._clock() - began_s
+            while history.forget_oldest(wanted_seq=history.store.journal.tail):
+                pass
         except OSError as error:
             history.checkpoint_failed(pinned, error)
-            return
-        self.checkpoint_s = self._clock() - began_s
-        while history.forget_oldest(wanted_seq=history.store.journal.tail):
-            pass
 
     def _reclaim(self) -> bool:
         """Delete the oldest piece of log, of whichever pool, that only resuming clients miss."""
@@ -282,9 +286,14 @@ def _settle(directory: Path, histories: Iterable[PoolHistory]) -> None:
 async def open_histories(
     directory: Path | None, key: bytes, options: HistoryOptions
 ) -> AsyncIterator[Histories]:
-    """Keep histories until the block ends; see `Histories`."""
+    """Keep histories until the block ends; see `Histories`.
+
+    Raises:
+        ConfigError: another proxy keeps its histories there, or nothing can be written.
+    """
     histories = Histories(directory, key, options)
-    try:
-        yield histories
-    finally:
-        histories.shut_down()
+    with sole_user(directory, "storage.history_directory") if directory else nullcontext():
+        try:
+            yield histories
+        finally:
+            histories.shut_down()

@@ -12,11 +12,15 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @contextmanager
-def sole_user(directory: Path) -> Iterator[None]:
-    """Hold a data directory, which two proxies at once would ruin.
+def sole_user(directory: Path, setting: str = "storage.directory") -> Iterator[None]:
+    """Hold a directory, which two proxies at once would ruin.
 
     The kernel lets go of the lock when the process ends, however it does: no file tells lies about
     who is alive.
+
+    Args:
+        directory: made when it is not there.
+        setting: that names another one.
 
     Raises:
         ConfigError: another proxy holds it, or nothing can be written there.
@@ -27,7 +31,7 @@ def sole_user(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"storage: cannot write to the directory {directory}: {error.strerror}; "
-            "set storage.directory to a place that this user may write to"
+            f"set {setting} to a place that this user may write to"
         ) from None
     try:
         try:
@@ -35,12 +39,12 @@ def sole_user(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ConfigError(
                 f"storage: another proxy uses the directory {directory}; stop it, or set "
-                "storage.directory to another place"
+                f"{setting} to another place"
             ) from None
         except OSError as error:
             raise ConfigError(
                 f"storage: cannot lock the directory {directory}: {error.strerror}; "
-                "set storage.directory to a place on a local disk"
+                f"set {setting} to a place on a local disk"
             ) from None
         yield
     finally:
