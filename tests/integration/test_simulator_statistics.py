@@ -209,6 +209,12 @@ async def test_vms_and_srs_are_chosen_by_uuid(asker):
     assert elsewhere.status == 500  # there is nothing to tell
 
 
+async def test_of_a_parameter_given_twice_the_first_counts(asker):
+    query = f"session_id={asker.session}&start=-10&start=x&json&session_id=none"
+
+    assert (await asker.get(f"rrd_updates?{query}")).status == 200
+
+
 async def test_polling_yields_every_step_once_and_always_the_same(asker, monkeypatch):
     seen: dict[int, list[str]] = {}
     start = LAST - 60

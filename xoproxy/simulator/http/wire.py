@@ -108,7 +108,7 @@ def parse_head(block: bytes) -> Head:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     path, _, query = words[1].partition("?")
-    asked = dict(parse_qsl(query, keep_blank_values=True))
+    asked = dict(reversed(parse_qsl(query, keep_blank_values=True)))  # the first one counts
     return Head(words[0], path, words[2].removeprefix("HTTP/"), headers, asked)
 
 
