@@ -1,7 +1,5 @@
 """A whole estate from a few numbers."""
 
-from collections.abc import Sequence
-
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import DataModel
 from xoproxy.simulator.estate import guests, hosts, names, templates
@@ -26,7 +24,6 @@ def generate(
     vm_count: int = 60,
     seed: int = 1,
     name: str | None = None,
-    addresses: Sequence[str] = (),
 ) -> Estate:
     """Make an estate of one pool.
 
@@ -35,14 +32,13 @@ def generate(
         vm_count: plain VMs; templates, snapshots and control domains come on top.
         seed: the same seed (and numbers) gives the same estate, byte for byte.
         name: of the pool; None takes that of its city.
-        addresses: of the first hosts, the coordinator's first; the others get made-up ones.
     """
     if host_count < 1 or vm_count < 0:
         raise ValueError("an estate needs at least 1 host and no less than 0 VMs")
     draft = Draft(seed)
     plans = guests.plan(draft, vm_count)
     needed = sum(plan.memory_bytes for plan in plans if plan.alive)
-    hardware = _hardware(draft, host_count, needed, addresses)
+    hardware = _hardware(draft, host_count, needed)
     templates.add_templates(draft)
     vms = [guests.add_vm(draft, hardware, plan) for plan in plans]
     _organise(draft, vms)
@@ -61,7 +57,7 @@ def _allow(estate: Estate) -> None:
             record["allowed_operations"] = allowed(database, cls, ref)
 
 
-def _hardware(draft: Draft, count: int, needed: int, addresses: Sequence[str]) -> Hardware:
+def _hardware(draft: Draft, count: int, needed: int) -> Hardware:
     """Add hosts that hold `needed` bytes of guest memory together, with some room."""
     hardware = Hardware(place=draft.random.choice(list(names.PLACES)))
     cpu = draft.random.choice(names.CPUS)
@@ -71,8 +67,7 @@ def _hardware(draft: Draft, count: int, needed: int, addresses: Sequence[str]) -
     hardware.guest_networks = networks.for_guests
     subnet = draft.random.randrange(10, 250)
     for number in range(count):
-        made_up = f"10.{subnet}.{number // 200}.{number % 200 + 11}"
-        address = addresses[number] if number < len(addresses) else made_up
+        address = f"10.{subnet}.{number // 200}.{number % 200 + 11}"
         label = f"{hardware.place}-xcp-{number + 1:02}"
         host = hosts.add_host(draft, label, address, memory, cpu)
         hardware.hosts.append(host)
