@@ -11,7 +11,8 @@
     authenticating   asks all that accept to let us in, which only the coordinator does
     listing          catches up: everything after a login, else what happened meanwhile
     live             what we hold is what the pool has, but for the last moments
-    stale            the attempt failed; the next one comes by itself after a pause
+    stale            the attempt failed, and the next one comes by itself after a pause; or it goes
+                     on, but has told nothing for too long: it may catch up yet
     error            the attempt failed in a way that an operator must mend; it is tried again, too
 
 Clients see the phase with its cause, and the state that it means for them: `live`, `disabled`,
@@ -85,7 +86,7 @@ _NEXT: dict[Phase, dict[LinkEvent, Phase]] = {
     _P.AUTHENTICATING: {_E.LOGGED_IN: _P.LISTING, _E.SAME: _P.LISTING},
     _P.LISTING: {_E.CAUGHT_UP: _P.LIVE},
     _P.LIVE: {},
-    _P.STALE: {_E.RETRY: _P.PROBING},
+    _P.STALE: {_E.RETRY: _P.PROBING, _E.CAUGHT_UP: _P.LIVE},
     _P.ERROR: {_E.RETRY: _P.PROBING},
 }
 _TRYING = frozenset({_P.PROBING, _P.AUTHENTICATING, _P.LISTING, _P.LIVE})

@@ -19,7 +19,7 @@ import structlog
 from xoproxy.cache.store import Store
 from xoproxy.errors import PoolAuthFailed, PoolError, XapiFailure
 from xoproxy.model import Batch, PoolId, Ref, XapiClass
-from xoproxy.pool import noise
+from xoproxy.pool import noise, trouble
 from xoproxy.pool.calls import Calls
 from xoproxy.pool.client import SESSION_LOST, LinkSettings, PoolConfig, XapiClient
 from xoproxy.pool.jsonrpc import JsonRpcClient, trust_of
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 _HOST = XapiClass("host")
 _POOL = XapiClass("pool")
+_SPARE_S = 0.5
+"""A poll that is lost says so itself, and why, before its news are overdue."""
 _GOOD_SESSION_S = 10.0
 """A session that dies later than this after its login is replaced without a pause."""
 
@@ -140,6 +142,7 @@ class SupervisedPool:
         self._logged_in_at_s: float | None = None
         self._last_event_at_s: float | None = None
         self._told: LinkStatus | None = None
+        self._overdue: asyncio.TimerHandle | None = None
         self._warned = ""
         self._now = asyncio.Event()
         """Set by the operator who does not want to wait for the next attempt."""
@@ -202,9 +205,33 @@ class SupervisedPool:
         self._sink.committed(batch)
 
     def caught_up(self) -> None:
+        self._expect_news()
         if not self.live:
             self.happened(LinkEvent.CAUGHT_UP)
             self._look.set()
+
+    def _expect_news(self) -> None:
+        """Do not call the pool live when nothing is heard of it for longer than a poll may take.
+
+        Polls end by themselves; but lists, which wait longer, are made between two polls.
+        """
+        settings = self._settings
+        patience_s = max(settings.event_timeout_s, settings.connect_timeout_s)
+        self._forget_news()
+        self._overdue = asyncio.get_running_loop().call_later(
+            patience_s + settings.event_slack_s + _SPARE_S,
+            self._news_overdue,
+        )
+
+    def _news_overdue(self) -> None:
+        if self.live:  # if not, whoever tries to change that tells more
+            why = trouble.TIMEOUT
+            self.happened(LinkEvent.LOST, LinkError(why.code, why.message))
+
+    def _forget_news(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
 
     # --- the task ---
 
@@ -225,6 +252,7 @@ class SupervisedPool:
                     group.create_task(self._keep_running(client, watch), name="link")
                     group.create_task(self._learn(client, trust), name="learning")
             finally:
+                self._forget_news()
                 self.calls.close()
                 self.calls = None
                 await client.logout()
