@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Final
 
 from xoproxy.simulator.lifecycle.duplicates import Duplicates
 from xoproxy.simulator.lifecycle.power import Power
-from xoproxy.simulator.lifecycle.writes import Job, Record, Writes
+from xoproxy.simulator.lifecycle.writes import Job, Record, Takes, Writes
+
+TURN_S: Final = 0.5  # between two looks whether it is one's turn
 
 
 class Copies:
@@ -62,6 +64,8 @@ class Copies:
             choose_sr: tells where the memory of a running VM goes.
         """
         yield self._w.hold(job, "VM", vm, "checkpoint")
+        while not self._has_turn(job, vm):
+            yield Takes(TURN_S)
         info = self._info(vm)
         runs = self._db.get("VM", vm, "power_state") == "Running"
         if runs:
@@ -96,6 +100,11 @@ class Copies:
             "snapshot_metadata": self._w.describe(vm),
         }
         return (yield from self._rows.make(job, vm, operation, label, disks, **link))
+
+    def _has_turn(self, job: Job, vm: str) -> bool:
+        """Tell whether no other checkpoint goes before: XAPI takes one after the other."""
+        current = self._db.get("VM", vm, "current_operations")
+        return next(task for task, name in current.items() if name == "checkpoint") == job.task
 
     def _info(self, vm: str) -> Record:
         state = self._db.get("VM", vm, "power_state")

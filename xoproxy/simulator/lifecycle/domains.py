@@ -128,7 +128,7 @@ class Domains:
         self._w.set("VM", vm, scheduled_to_be_resident_on=NULL)
         if state in ALIVE and self._db.exists("host", record["resident_on"]):
             self._complete(vm, record)
-        elif not record["is_control_domain"]:
+        elif state not in ALIVE:
             if self._db.exists("host", record["resident_on"]):
                 self._leave_host(vm)
             _run(self._remove_consoles(vm))

@@ -205,8 +205,8 @@ class Duplicates:
         yield self._w.release(job, "VM", vm)
 
     def copy_device(self, job: Job, cls: str, device: str, **changes: Any) -> str:  # noqa: ANN401
-        """Give a VM (`changes["VM"]`) what another one has."""
-        self._db.row("VM", changes["VM"])  # raises when the copy was destroyed meanwhile
+        """Give a VM (`changes["VM"]`) what another one has; attached if its memory knows it."""
+        state = self._db.get("VM", changes["VM"], "power_state")
         record = self._db.record(cls, device)
         metrics = self._w.make(job, f"{cls}_metrics", {})
         fresh: Record = {
@@ -214,7 +214,7 @@ class Duplicates:
             "metrics": metrics,
             "current_operations": {},
             "allowed_operations": [],
-            "currently_attached": False,
+            "currently_attached": state == "Suspended",
         }
         return self._w.make(job, cls, {**record, **fresh, **changes})
 
@@ -225,9 +225,9 @@ class Duplicates:
 
     @staticmethod
     def _power_state(record: Record, operation: str) -> str:
-        """Keep what is suspended so, but for plain snapshots."""
-        suspended = operation != "snapshot" and record["power_state"] == "Suspended"
-        return "Suspended" if suspended else "Halted"
+        """Keep what is suspended so, but for plain snapshots, and clones of checkpoints."""
+        halted = operation == "snapshot" or record["is_a_snapshot"]
+        return "Suspended" if record["power_state"] == "Suspended" and not halted else "Halted"
 
     def _other_config(self, record: Record, *, keeps_seed: bool) -> Record:
         dropped = {"default_template", "xensource_internal"}

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.lifecycle.writes import NULL, Job, Steps, Writes
 from xoproxy.simulator.rules import allow
 
@@ -27,9 +26,6 @@ class Ends:
     def destroy(self, job: Job, vm: str) -> Steps:
         yield self._w.hold(job, "VM", vm, "destroy")
         record = self._db.record("VM", vm)
-        marked = record["other_config"].get("default_template", "").lower() in {"1", "true"}
-        if record["is_default_template"] or marked:
-            raise XapiError("VM_CANNOT_DELETE_DEFAULT_TEMPLATE", vm)
         for child in record["children"]:
             yield self._w.set("VM", child, parent=record["parent"])
         for blob in record["blobs"].values():

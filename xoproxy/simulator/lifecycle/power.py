@@ -52,6 +52,7 @@ class Power:
         if self._db.get("VM", vm, "ha_restart_priority") == "restart":
             yield self._w.set("VM", vm, ha_always_run=True)
         yield Takes(COPY_S)
+        yield from self.domains.attach(vm)
         yield from self.domains.build(job, vm, there, paused=paused)
         yield from self.drop_memory_image(vm)
         yield from self._release_all(job)
@@ -165,8 +166,9 @@ class Power:
             yield self._w.progress(job, done)
 
     def drop_memory_image(self, vm: str) -> Steps:
-        yield self._w.remove("VDI", self._db.get("VM", vm, "suspend_VDI"))
+        image = self._db.get("VM", vm, "suspend_VDI")
         yield self._w.set("VM", vm, suspend_VDI=NULL)
+        yield self._w.remove("VDI", image)
 
     # -- when it goes wrong ------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ class Reverts:
         yield self._w.progress(job, 1.0)
         state = self._db.get("VM", snapshot, "power_state")
         yield self._w.set("VM", vm, power_state=state)
+        if state == "Suspended":
+            yield from self._power.domains.attach(vm)
         job.made.clear()
         yield self._w.release(job, "VM", vm)
         yield self._w.release(job, "VM", snapshot)

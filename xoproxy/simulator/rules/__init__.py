@@ -6,7 +6,7 @@ when it is not). A call that wants to run asks `check`; what an object advertise
 only `allow` writes.
 """
 
-from xoproxy.simulator.rules import appliance, devices, host, pool, storage, vm
+from xoproxy.simulator.rules import appliance, devices, host, pool, storage, vm, vtpm
 from xoproxy.simulator.rules.registry import RULES, Reader, Refusal, Rules, allow, allowed, check
 
 RULES |= {
@@ -16,6 +16,7 @@ RULES |= {
     "VIF": devices.VIF,
     "VM": vm.VM,
     "VM_appliance": appliance.VM_APPLIANCE,
+    "VTPM": vtpm.VTPM,
     "host": host.HOST,
     "pool": pool.POOL,
 }

@@ -196,11 +196,21 @@ def _runs_beside(operation: str, current: set[str]) -> bool:
 def _template(case: _Case) -> XapiError | None:
     if not case.vm["is_a_template"] or case.vm["is_a_snapshot"]:
         return None
-    marked = case.vm["other_config"].get("default_template", "").lower() in {"1", "true"}
-    is_default = case.vm["is_default_template"] or marked
-    if case.operation in (_OF_TEMPLATES if is_default else _OF_PLAIN_TEMPLATES):
+    if case.operation in (_OF_TEMPLATES if _is_default(case) else _OF_PLAIN_TEMPLATES):
         return None
     return XapiError("VM_IS_TEMPLATE", case.ref, case.operation)
+
+
+def _is_default(case: _Case) -> bool:
+    marked = case.vm["other_config"].get("default_template", "").lower() in {"1", "true"}
+    return bool(case.vm["is_default_template"] or marked)
+
+
+def _default(case: _Case) -> XapiError | None:
+    """A VM keeps what made it a default template. XAPI looks at it while it destroys."""
+    if case.operation == "destroy" and _is_default(case):
+        return XapiError("VM_CANNOT_DELETE_DEFAULT_TEMPLATE", case.ref)
+    return None
 
 
 def _snapshot(case: _Case) -> XapiError | None:
@@ -327,6 +337,7 @@ _CHECKS: Final[tuple[_Check, ...]] = (
     _busy,
     _template,
     _snapshot,
+    _default,
     _only,
     _immobile,
     _control_domain,
@@ -344,6 +355,8 @@ def _readers_of(db: Database, vm: str) -> Iterator[Reader]:
     appliance = db.get("VM", vm, "appliance")
     if db.exists("VM_appliance", appliance):
         yield "VM_appliance", appliance
+    for vtpm in db.get("VM", vm, "VTPMs"):
+        yield "VTPM", vtpm
 
 
 VM: Final = Rules(ADVERTISED, refusal, readers=_readers_of)
