@@ -14,6 +14,9 @@ from typing import Any
 
 FLAGS = ("gen_events", "in_db", "persist", "ctor")
 
+# Roles are made from the model, and are no rows: a pool counts none and sends no events of them.
+OVERRIDES = {"role": {"in_db": False, "gen_events": False}}
+
 # Releases of optional parameters that are younger than their message, where XAPI's idl was seen to
 # say so (param_release). The description has no dates of parameters.
 PARAMS_SINCE = {
@@ -67,6 +70,7 @@ def message_of(full: dict[str, Any], params_since: dict[str, str]) -> dict[str, 
         message["removed"] = full["removed"]
     if params_since:
         message["params_since"] = params_since
+    message["roles"] = full["roles"]
     return message
 
 
@@ -78,6 +82,7 @@ def class_of(name: str, full: dict[str, Any]) -> dict[str, Any]:
     return {
         "since": full["since"],
         **{flag: full[flag] for flag in FLAGS},
+        **OVERRIDES.get(name, {}),
         "fields": {field: field_of(f) for field, f in sorted(full["fields"].items())},
         "messages": messages,
     }
@@ -97,6 +102,7 @@ def render(full: dict[str, Any]) -> str:
         block("enums", (f"{compact(k)}:{compact(v)}" for k, v in full["enums"].items()), "{}"),
         block("relations", map(compact, full["relations"]), "[]"),
         f'"errors":{compact(codes)}',
+        f'"role_sets":{compact(full["role_sets"])}',
         block(
             "classes",
             (f"{compact(k)}:{compact(class_of(k, v))}" for k, v in full["classes"].items()),

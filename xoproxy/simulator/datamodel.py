@@ -7,8 +7,8 @@ and have no calls. What was removed later is still there.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any, Literal
 
@@ -48,7 +48,10 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A call; `params` does not count the session. The release lacks the last `hidden_params`."""
+    """A call; `params` does not count the session. The release lacks the last `hidden_params`.
+
+    `roles` are those that may make it; none for the local root user alone.
+    """
 
     cls: str
     name: str
@@ -60,6 +63,7 @@ class Message:
     removed: bool
     since: str
     hidden_params: int = 0
+    roles: tuple[str, ...] = ()
 
     @property
     def accepts(self) -> int:
@@ -180,7 +184,10 @@ def _model_of(
     enums = {name: tuple(values) for name, values in data["enums"].items()}
     newer = {name: _newer_values(name, data, exists) for name in enums}
     shown = {name: tuple(v for v in enums[name] if v not in newer[name]) for name in enums}
-    classes = {name: _class_of(name, c, shown, exists) for name, c in data["classes"].items()}
+    role_sets = [tuple(roles) for roles in data["role_sets"]]
+    classes = {
+        name: _class_of(name, c, shown, role_sets, exists) for name, c in data["classes"].items()
+    }
     for model in classes.values():
         model.trims.update(_trims(model, newer))
     for relation in data["relations"]:
@@ -218,7 +225,13 @@ def _trims(model: ClassModel, newer: Mapping[str, frozenset[str]]) -> dict[str, 
     }
 
 
-def _class_of(name: str, data: dict[str, Any], enums: _Enums, exists: _Exists) -> ClassModel:
+def _class_of(
+    name: str,
+    data: dict[str, Any],
+    enums: _Enums,
+    role_sets: Sequence[tuple[str, ...]],
+    exists: _Exists,
+) -> ClassModel:
     fields = {n: _field_of(n, f, enums) for n, f in data["fields"].items()}
     hidden = not exists(data["since"])
     return ClassModel(
@@ -229,7 +242,7 @@ def _class_of(name: str, data: dict[str, Any], enums: _Enums, exists: _Exists) -
         since=data["since"],
         fields=fields,
         messages={
-            n: _message_of(name, n, m, enums, exists)
+            n: replace(_message_of(name, n, m, enums, exists), roles=role_sets[m["roles"]])
             for n, m in data["messages"].items()
             if not hidden and exists(m["since"])
         },

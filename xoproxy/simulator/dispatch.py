@@ -186,7 +186,9 @@ def _specs_of(model: DataModel) -> dict[str, Spec]:
             specs[message.wire_name] = _spec_of(cls, message)
         if "get_all_records" in cls.messages and "get_all_records_where" not in cls.messages:
             message = _where_message(cls)
-            specs[message.wire_name] = Spec(message, generated.get_all_records_where(cls))
+            written = OPERATIONS.get(message.wire_name)
+            handler = written or generated.get_all_records_where(cls)
+            specs[message.wire_name] = Spec(message, handler)
     unknown = OPERATIONS.keys() - specs.keys()
     if unknown and model.release is None:
         raise ValueError(f"operations that the data model does not have: {sorted(unknown)}")

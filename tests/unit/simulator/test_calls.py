@@ -183,7 +183,7 @@ async def test_vcpus_keep_within_their_maximum():
         assert await user.error("VM.set_VCPUs_at_startup", VM, 5) == ["INVALID_VALUE", rule, "5"]
 
 
-# -- messages, roles -----------------------------------------------------------------------
+# -- messages -----------------------------------------------------------------------
 
 
 async def test_messages():
@@ -200,17 +200,3 @@ async def test_messages():
         await user.call("message.destroy_many", [ref, host])
         gone = ["HANDLE_INVALID", "message", ref]
         assert await user.error("message.get_record", ref) == gone
-
-
-async def test_roles_are_nested():
-    async with client() as user:
-        leaf = user.db.create("role", {"name_label": "vm.start"})
-        middle = user.db.create("role", {"name_label": "operator", "subroles": [leaf]})
-        top = user.db.create("role", {"name_label": "admin", "subroles": [middle]})
-
-        assert await user.call("role.get_permissions_name_label", top) == ["vm.start"]
-        assert set(await user.call("role.get_by_permission", leaf)) == {middle, top}
-        subject = user.db.create("subject", {"roles": []})
-        await user.call("subject.add_to_roles", subject, top)
-        assert await user.error("subject.add_to_roles", subject, top) == ["ROLE_ALREADY_EXISTS"]
-        assert await user.call("subject.get_permissions_name_label", subject) == ["vm.start"]

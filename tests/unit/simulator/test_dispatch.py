@@ -107,11 +107,6 @@ async def test_optional_parameters_may_be_left_out():
             assert user.db.exists("session", ref)
 
 
-async def test_a_method_of_the_model_that_nobody_wrote():
-    async with client() as user:
-        assert await user.error("pool.enable_ha", [], {}) == ["NOT_IMPLEMENTED", "pool.enable_ha"]
-
-
 async def test_a_synchronous_call_shows_as_a_task_that_comes_and_goes():
     async with client() as user:
         seen: list[str] = []

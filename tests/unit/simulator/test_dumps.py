@@ -144,6 +144,7 @@ def test_an_estate_of_a_real_server_is_read_as_it_is() -> None:
     path = shared_path("traces/estate_xapi_24.json")
     database = loaded(load_estate(path))
     estate = json.loads(path.read_text("utf-8"))
+    del estate["role"]  # those are no rows of a database
     for cls, objects in estate.items():
         assert len(objects) == database.count(cls)
         for ref, record in objects.items():

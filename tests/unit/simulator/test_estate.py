@@ -141,7 +141,7 @@ def test_guests_fit_into_the_memory_of_their_hosts(database: Database) -> None:
 def test_it_holds_what_pools_hold(database: Database) -> None:
     classes = """Bond Certificate GPU_group PBD PCI PGPU PIF PIF_metrics SM SR VBD VDI VIF VLAN VM
         VM_appliance VM_group VM_guest_metrics VM_metrics console host host_cpu host_metrics message
-        network pool role user"""
+        network pool user"""
     assert [cls for cls in classes.split() if not database.count(cls)] == []
     assert database.count("pool") == 1
     assert 20 <= sum(vm["is_default_template"] for vm in records(database, "VM")) <= 60

@@ -9,7 +9,6 @@ from xoproxy.simulator.estate.storage import add_storage
 from xoproxy.simulator.rules import RULES, allowed
 
 _MEMORY_GIB = (64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384, 32768)
-_RIGHTS = ("pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only")
 _RESTRICTIONS = (
     "vlan", "qos", "pool_attached_storage", "pooling", "email_alerting", "historical_performance",
     "wlb", "rbac", "dmc", "checkpoint", "cpu_masking", "connection", "vmss", "intellicache", "gpu",
@@ -111,8 +110,6 @@ def _pool(draft: Draft, hardware: Hardware, name: str) -> None:
     }
     draft.add("pool", record)
     draft.add("user", {"short_name": "root", "fullname": "superuser"})
-    for right in _RIGHTS:
-        draft.add("role", {"name_label": right, "name_description": f"The role {right}"})
 
 
 def _messages(draft: Draft, vms: list[str]) -> None:
