@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from xoproxy.simulator.calls.operations import drive, operations_on
+from xoproxy.simulator.calls.reach import require_online
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
@@ -65,6 +66,7 @@ async def plug(call: Call, pbd: str) -> None:
         require_driver(call, call.db.get("SR", sr, "type"))
         if record["currently_attached"]:
             return
+        require_online(call, record["host"])
         _require_sharable(call, sr, record["host"])
         await drive(call, working())
         with _reach_of(call, sr):
@@ -79,6 +81,7 @@ async def unplug(call: Call, pbd: str) -> None:
     async with operations_on(call, ("SR", record["SR"], "unplug")):
         if not call.db.get("PBD", pbd, "currently_attached"):
             return
+        require_online(call, record["host"])
         used = list(_used_on(call, record["SR"], record["host"]))
         if used:
             raise XapiError("VDI_IN_USE", *used)

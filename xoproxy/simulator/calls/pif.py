@@ -7,6 +7,7 @@ import ipaddress
 from typing import Final
 
 from xoproxy.simulator.calls.network import free_bridge
+from xoproxy.simulator.calls.reach import require_online
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vif import is_mac
 from xoproxy.simulator.failures import XapiError
@@ -28,6 +29,8 @@ _TOLD: Final = (
 
 
 def require_managed(call: Call, pif: str) -> None:
+    """Refuse a PIF that is not ours, or on a host that does not answer."""
+    require_online(call, call.db.get("PIF", pif, "host"))
     if not call.db.get("PIF", pif, "managed"):
         raise XapiError("PIF_UNMANAGED", pif)
 
@@ -113,6 +116,7 @@ def _require_no_vif(call: Call, network: str, host: str) -> None:
 @operation("PIF.scan")
 def scan(call: Call, host: str) -> None:
     """Add PIFs for NICs that have none."""
+    require_online(call, host)
     known = _physical(call, host)
     for nic in call.world.hardware.nics(host):
         if nic["device"] not in known:  # it is when the database went back
@@ -121,6 +125,7 @@ def scan(call: Call, host: str) -> None:
 
 @operation("PIF.introduce")
 def introduce(call: Call, host: str, mac: str, device: str, managed: bool) -> str:  # noqa: FBT001
+    require_online(call, host)
     physical = _physical(call, host)
     free = {nic["device"]: nic["MAC"] for nic in call.world.hardware.nics(host)}
     mac = mac.lower() or {**physical, **free}.get(device, "")

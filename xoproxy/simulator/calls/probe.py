@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from xoproxy.simulator.calls.operations import drive
 from xoproxy.simulator.calls.pbd import require_driver
+from xoproxy.simulator.calls.reach import require_online
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
@@ -104,7 +105,7 @@ async def probe(
 ) -> str:
     """List the repositories of a type that are there and that the database does not know."""
     del sm_config
-    call.db.row("host", host)
+    require_online(call, host)
     kind = sr_type.lower()
     require_driver(call, kind)
     await drive(call, working(PROBE_S))

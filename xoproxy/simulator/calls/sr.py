@@ -9,7 +9,7 @@ from typing import Final
 from xoproxy.simulator.calls import pbd as pbds
 from xoproxy.simulator.calls.operations import drive, operations_on
 from xoproxy.simulator.calls.probe import require_config
-from xoproxy.simulator.calls.reach import require_plugged
+from xoproxy.simulator.calls.reach import require_online, require_plugged
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.calls.vdi import kept_by_storage, working
 from xoproxy.simulator.failures import XapiError
@@ -68,7 +68,7 @@ async def create(
     sm_config: dict[str, str],
 ) -> str:
     """Make storage and its record; a shared one is plugged into every host."""
-    call.db.row("host", host)
+    require_online(call, host)
     kind = sr_type.lower()
     pbds.require_driver(call, kind)
     require_config(call, kind, device_config)

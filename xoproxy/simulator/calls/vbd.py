@@ -12,6 +12,7 @@ from xoproxy.simulator.calls.operations import (
     operations_on,
     wait_until_allowed,
 )
+from xoproxy.simulator.calls.reach import require_vm_online
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.lifecycle import devices
@@ -79,6 +80,7 @@ def destroy(call: Call, vbd: str) -> None:
 @operation("VBD.insert")
 async def insert(call: Call, vbd: str, vdi: str) -> None:
     async with operations_on(call, ("VBD", vbd, "insert")):
+        require_vm_online(call, call.db.get("VBD", vbd, "VM"))
         _require_iso(call, vdi)
         if not call.db.get("VDI", vdi, "managed"):
             raise XapiError("VDI_NOT_MANAGED", vdi)
@@ -88,6 +90,7 @@ async def insert(call: Call, vbd: str, vdi: str) -> None:
 @operation("VBD.eject")
 async def eject(call: Call, vbd: str) -> None:
     async with operations_on(call, ("VBD", vbd, "eject")):
+        require_vm_online(call, call.db.get("VBD", vbd, "VM"))
         devices.change_medium(call.db, vbd, NULL)
 
 
@@ -96,18 +99,21 @@ async def plug(call: Call, vbd: str) -> None:
     await wait_until_allowed(call, "VBD", vbd, "plug")
     assert_attachable(call, vbd)
     with operation_on(call, "VBD", vbd, "plug"):
+        require_vm_online(call, call.db.get("VBD", vbd, "VM"))
         await drive(call, devices.plug(call.db, "VBD", vbd))
 
 
 @operation("VBD.unplug")
 async def unplug(call: Call, vbd: str) -> None:
     async with operations_on(call, ("VBD", vbd, "unplug")):
+        require_vm_online(call, call.db.get("VBD", vbd, "VM"))
         await drive(call, devices.unplug(call.db, "VBD", vbd))
 
 
 @operation("VBD.unplug_force")
 async def unplug_force(call: Call, vbd: str) -> None:
     async with operations_on(call, ("VBD", vbd, "unplug_force")):
+        require_vm_online(call, call.db.get("VBD", vbd, "VM"))
         call.db.write("VBD", vbd, "currently_attached", value=False)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from xoproxy.simulator.calls.network import require_managed
 from xoproxy.simulator.calls.operations import drive, operations_on
+from xoproxy.simulator.calls.reach import require_vm_online
 from xoproxy.simulator.calls.registry import Call, Handler, operation
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.lifecycle import devices
@@ -51,18 +52,21 @@ def destroy(call: Call, vif: str) -> None:
 @operation("VIF.plug")
 async def plug(call: Call, vif: str) -> None:
     async with operations_on(call, ("VIF", vif, "plug")):
+        require_vm_online(call, call.db.get("VIF", vif, "VM"))
         await drive(call, devices.plug(call.db, "VIF", vif))
 
 
 @operation("VIF.unplug")
 async def unplug(call: Call, vif: str) -> None:
     async with operations_on(call, ("VIF", vif, "unplug")):
+        require_vm_online(call, call.db.get("VIF", vif, "VM"))
         await drive(call, devices.unplug(call.db, "VIF", vif))
 
 
 @operation("VIF.unplug_force")
 async def unplug_force(call: Call, vif: str) -> None:
     async with operations_on(call, ("VIF", vif, "unplug")):
+        require_vm_online(call, call.db.get("VIF", vif, "VM"))
         call.db.write("VIF", vif, "currently_attached", value=False)
 
 

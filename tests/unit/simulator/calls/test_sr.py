@@ -7,6 +7,7 @@ import pytest
 from tests.unit.simulator.calls.support import (
     GIB,
     Journal,
+    add_nic,
     add_sm,
     add_sr,
     add_vbd,
@@ -315,3 +316,19 @@ async def test_a_server_tells_its_exports():
         assert (code, paths) == ("SR_BACKEND_FAILURE_101", ["/vms"])
         assert (await user.error("SR.probe", HOST, {}, "nfs", {}))[0] == "SR_BACKEND_FAILURE_100"
         assert await user.error("SR.probe", HOST, NAS, "zfs", {}) == ["SR_UNKNOWN_DRIVER", "zfs"]
+
+
+async def test_what_a_host_that_is_away_should_do():
+    async with client() as user:
+        sr = add_sr(user)
+        pbd, vbd = pbd_of(user, sr), add_vbd(user, add_vdi(user, sr))
+        run(user)
+        user.db.write("host", HOST, "metrics", user.db.create("host_metrics", {"live": False}))
+        away = ["HOST_OFFLINE", HOST]
+        assert await user.error("PBD.unplug", pbd) == away
+        assert await user.error("SR.create", HOST, NAS, 0, *NFS) == away
+        assert await user.error("SR.probe", HOST, NAS, "nfs", {}) == away
+        assert await user.error("VBD.plug", vbd) == away
+        assert await user.error("PIF.scan", HOST) == away
+        assert await user.error("PIF.unplug", add_nic(user)) == away
+        assert user.db.get("VBD", vbd, "current_operations") == {}
