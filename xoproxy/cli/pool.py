@@ -181,13 +181,15 @@ def accept(
     """Accept the certificate that a pool's hosts show now, after it was renewed."""
     proxy = remote(url, as_user, as_password_file)
     found = _find(proxy, pool)
-    if fingerprint is None:
-        fingerprint = _asked(proxy.get("pools", found["id"], "certificates"))
-    changed = proxy.post("pools", found["id"], "accept", body={"fingerprint": fingerprint})
+    wanted = (
+        [fingerprint] if fingerprint else _asked(proxy.get("pools", found["id"], "certificates"))
+    )
+    for one in wanted:
+        found = proxy.post("pools", found["id"], "accept", body={"fingerprint": one})
     if as_json:
-        print_json(changed)
+        print_json(found)
     else:
-        print(f"Accepted for {changed['name']} ({changed['id']}).")
+        print(f"Accepted for {found['name']} ({found['id']}).")
 
 
 @app.command("list")
@@ -289,6 +291,7 @@ def _switch(proxy: Remote, pool: str, *, enabled: bool, as_json: bool) -> None:
         print(f"{'Enabled' if enabled else 'Disabled'} {changed['name']} ({changed['id']}).")
 
 
+_OWN_CERTIFICATE = "Is this the host's own certificate?"
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
 
 
@@ -307,13 +310,13 @@ def _accepted(problem: dict[str, Any]) -> str:
     print("No authority vouches for the certificate of the host.", file=sys.stderr)
     for name in ("subject", "issuer", "not_after", "fingerprint"):
         print(f"  {name + ':':<13} {cell(shown[name])}", file=sys.stderr)
-    if not typer.confirm("Is this the host's own certificate? Accept it", err=True):
+    if not typer.confirm(f"{_OWN_CERTIFICATE} Accept it", err=True):
         fail("not accepted; nothing was added")
     return str(shown["fingerprint"])
 
 
-def _asked(hosts: list[dict[str, Any]]) -> str:
-    """Show what the hosts show now that was not accepted, and let one be chosen."""
+def _asked(hosts: list[dict[str, Any]]) -> list[str]:
+    """Show what the hosts show now that was not accepted, and let somebody decide on each."""
     new = {
         host["shown"]["fingerprint"]: host
         for host in hosts
@@ -321,13 +324,16 @@ def _asked(hosts: list[dict[str, Any]]) -> str:
     }
     if not new:
         fail("every host that answers shows its accepted certificate; there is nothing to accept")
+    accepted = []
     for fingerprint, host in new.items():
         print(f"  {host['host']}  SHA-256 {fingerprint}", file=sys.stderr)
-    if len(new) > 1 or not sys.stdin.isatty():
-        fail("compare them with the hosts' consoles, then: xoproxy pool accept POOL SHA256")
-    if not typer.confirm("Is this the host's own certificate? Accept it", err=True):
+        if sys.stdin.isatty() and typer.confirm(f"{_OWN_CERTIFICATE} Accept it", err=True):
+            accepted.append(fingerprint)
+    if not sys.stdin.isatty():
+        fail("compare with the hosts' consoles, then for each: xoproxy pool accept POOL SHA256")
+    if not accepted:
         fail("not accepted; nothing has changed")
-    return str(next(iter(new)))
+    return accepted
 
 
 def _find(proxy: Remote, wanted: str) -> dict[str, Any]:

@@ -173,8 +173,10 @@ class _Looks:
                 f"The name {self._url.host} cannot be resolved.",
                 "Check the spelling, and the name server of the machine that runs the proxy.",
             ) from None
-        addresses = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
-        return Step(name, Outcome.OK, f"{self._url.host} is {addresses}.")
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if addresses == [self._url.host]:
+            return Step(name, Outcome.OK, f"{self._url.host} is an address.")
+        return Step(name, Outcome.OK, f"{self._url.host} is {', '.join(addresses)}.")
 
     async def _port(self, name: str) -> Step:
         try:
