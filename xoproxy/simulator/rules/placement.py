@@ -18,6 +18,7 @@ _LIMITS: Final = ("static_min", "dynamic_min", "dynamic_max", "static_max")
 _ALIVE: Final = {"Running", "Paused"}
 
 _Record = dict[str, Json]
+Announced = dict[str, tuple[str, int]]
 
 
 def overhead_of(record: _Record) -> int:
@@ -41,30 +42,40 @@ def needed_by(record: _Record) -> int:
     return least + int(record["memory_overhead"])
 
 
-def free_memory(db: Database, host: str, *, but: str = NULL) -> int:
+def announced(db: Database) -> Announced:
+    """List the VMs that are about to arrive somewhere: {VM: (host, memory)}."""
+    return {
+        row.ref: (row.fields["scheduled_to_be_resident_on"], needed_by(row.fields))
+        for row in db.tables["VM"].rows.values()
+        if row.fields["scheduled_to_be_resident_on"] != NULL
+    }
+
+
+def free_memory(
+    db: Database, host: str, *, but: str = NULL, coming: Announced | None = None
+) -> int:
     """Return what a host has left once those have arrived who are about to, all `but` one."""
     metrics = db.get("host", host, "metrics")
     free: int = db.get("host_metrics", metrics, "memory_free")
-    return free - sum(
-        needed_by(row.fields)
-        for row in db.tables["VM"].rows.values()
-        if row.fields["scheduled_to_be_resident_on"] == host and row.ref != but
-    )
+    coming = announced(db) if coming is None else coming
+    return free - sum(size for vm, (goal, size) in coming.items() if goal == host and vm != but)
 
 
-def possible_hosts(db: Database, vm: str) -> list[str]:
-    return [host for host in db.refs("host") if unfit(db, vm, host) is None]
+def possible_hosts(db: Database, vm: str, *, coming: Announced | None = None) -> list[str]:
+    coming = announced(db) if coming is None else coming
+    return [host for host in db.refs("host") if unfit(db, vm, host, coming=coming) is None]
 
 
 def choose(db: Database, vm: str) -> str:
     """Choose where a VM starts: its own favourite, else the host with the most free memory."""
-    hosts = possible_hosts(db, vm)
+    coming = announced(db)
+    hosts = possible_hosts(db, vm, coming=coming)
     if not hosts:
         raise XapiError("NO_HOSTS_AVAILABLE")
     affinity: str = db.get("VM", vm, "affinity")
     if affinity in hosts:
         return affinity
-    return max(hosts, key=lambda host: free_memory(db, host, but=vm))
+    return max(hosts, key=lambda host: free_memory(db, host, but=vm, coming=coming))
 
 
 def require(db: Database, vm: str, host: str) -> None:
@@ -90,8 +101,15 @@ def is_attached(db: Database, sr: str) -> bool:
     return any(db.get("PBD", pbd, "currently_attached") for pbd in db.get("SR", sr, "PBDs"))
 
 
-def unfit(db: Database, vm: str, host: str) -> XapiError | None:
-    """Tell why a VM cannot run on a host; None when it can."""
+def unfit(db: Database, vm: str, host: str, *, coming: Announced | None = None) -> XapiError | None:
+    """Tell why a VM cannot run on a host; None when it can.
+
+    Args:
+        db: the pool's database.
+        vm: the VM.
+        host: where it would run.
+        coming: who is about to arrive, if the caller has listed them already.
+    """
     record = db.row("VM", vm).fields
     there = db.row("host", host).fields
     return (
@@ -99,7 +117,7 @@ def unfit(db: Database, vm: str, host: str) -> XapiError | None:
         or _unavailable(db, record, host, there)
         or _incompatible(vm, record, host, there)
         or _unreachable(db, vm, record, host)
-        or _too_small(db, vm, record, host, there)
+        or _too_small(db, vm, record, host, there, coming)
     )
 
 
@@ -187,9 +205,14 @@ def _has_network(db: Database, host: str, network: str, vm: str) -> bool:
 
 
 def _too_small(
-    db: Database, vm: str, record: _Record, host: str, there: _Record
+    db: Database,
+    vm: str,
+    record: _Record,
+    host: str,
+    there: _Record,
+    coming: Announced | None,
 ) -> XapiError | None:
-    needed, available = needed_by(record), free_memory(db, host, but=vm)
+    needed, available = needed_by(record), free_memory(db, host, but=vm, coming=coming)
     if needed > available:
         return XapiError("HOST_NOT_ENOUGH_FREE_MEMORY", str(needed), str(available))
     count = there["cpu_info"].get("cpu_count", "")
