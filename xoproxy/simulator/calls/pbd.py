@@ -3,7 +3,6 @@
 Order of checks: xapi_pbd.ml, and the rules of the repository.
 """
 
-import contextlib
 from collections.abc import Iterator
 
 from xoproxy.simulator.calls.operations import drive, operations_on
@@ -13,7 +12,6 @@ from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hardware import CAPACITY_BYTES
 from xoproxy.simulator.rules import allow
-from xoproxy.simulator.rules.storage import is_plugged
 from xoproxy.simulator.wiretypes import Json
 
 _WITHOUT_SIZE = ("iso", "udev")
@@ -69,8 +67,8 @@ async def plug(call: Call, pbd: str) -> None:
         require_online(call, record["host"])
         _require_sharable(call, sr, record["host"])
         await drive(call, working())
-        with _reach_of(call, sr):
-            call.db.write("PBD", pbd, "currently_attached", value=True)
+        call.db.write("PBD", pbd, "currently_attached", value=True)
+        allow(call.db, "SR", sr)
         _tell_size(call, sr)
 
 
@@ -86,8 +84,8 @@ async def unplug(call: Call, pbd: str) -> None:
         if used:
             raise XapiError("VDI_IN_USE", *used)
         await drive(call, working())
-        with _reach_of(call, record["SR"]):
-            call.db.write("PBD", pbd, "currently_attached", value=False)
+        call.db.write("PBD", pbd, "currently_attached", value=False)
+        allow(call.db, "SR", record["SR"])
 
 
 def require_driver(call: Call, kind: str) -> None:
@@ -103,17 +101,6 @@ def _require_sharable(call: Call, sr: str, host: str) -> None:
         other = call.db.row("PBD", pbd).fields
         if other["currently_attached"] and other["host"] != host:
             raise XapiError("SR_NOT_SHARABLE", sr, other["host"])
-
-
-@contextlib.contextmanager
-def _reach_of(call: Call, sr: str) -> Iterator[None]:
-    """Bring up to date what depends on whether any host reaches a repository."""
-    before = is_plugged(call.db, sr)
-    yield
-    allow(call.db, "SR", sr)
-    if is_plugged(call.db, sr) != before:
-        for vdi in call.db.get("SR", sr, "VDIs"):
-            allow(call.db, "VDI", vdi)
 
 
 def _tell_size(call: Call, sr: str) -> None:

@@ -103,8 +103,8 @@ def kept_by_storage(record: dict[str, Json]) -> dict[str, Json]:
 @operation("VDI.resize")
 async def resize(call: Call, vdi: str, size: int) -> None:
     sr = call.db.get("VDI", vdi, "SR")
+    require_plugged(call, sr)
     async with operations_on(call, ("SR", sr, "vdi_resize"), ("VDI", vdi, "resize")):
-        require_plugged(call, sr)
         require_managed(call, vdi)
         before = call.db.record("VDI", vdi)
         if size < before["virtual_size"]:
