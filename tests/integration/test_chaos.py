@@ -22,10 +22,11 @@ from aiohttp import ClientSession, ClientTimeout
 from tests.integration.scenarios import ANY_HOST, MIX, SCENARIOS, Drawn
 from tests.integration.support import JSON, MSGPACK, Client, View, connected, proxy_on
 from tests.integration.survival import Listed, Witness, differences
+from xoproxy.pool import jsonrpc
+from xoproxy.simulator import legacy_events
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
-POOLS, SEQUENCES = 20, 10
 FAULTS = (1, 4)
 LONGEST_S = 1.2
 CHANGES, CHANGES_PER_S = 40, 20
@@ -92,8 +93,8 @@ class Chaos:
         self._name = views[0].pool
         self.story = Story(seed)
 
-    async def run(self) -> None:
-        for number in range(SEQUENCES):
+    async def run(self, sequences: int) -> None:
+        for number in range(sequences):
             self.story.note(f"sequence {number}")
             churn = {"rate": CHANGES_PER_S, "seconds": CHANGES / CHANGES_PER_S, "lifecycle": True}
             await self._witness.ask("churn", {**churn, "seed": self._rng.randrange(10**6)})
@@ -125,6 +126,8 @@ class Chaos:
         while True:
             await asyncio.sleep(0.3)
             wrong = [text for view in self._views for text in differences(view, self._listed())]
+            # roles are no rows: no event tells of them, but lists do
+            wrong = [text for text in wrong if not text.startswith("role ")]
             state = self._links.record(self._name)["state"]
             if not wrong and state == "live":
                 return
@@ -134,9 +137,10 @@ class Chaos:
 
     def _listed(self) -> Listed:
         database = self._pool.database
+        shown = {c: model.record for c, model in database.model.classes.items() if not model.hidden}
         return {
-            cls.lower(): {ref: database.record(cls, ref) for ref in database.refs(cls)}
-            for cls in database.tables
+            cls.lower(): {ref: shown[cls](database.record(cls, ref)) for ref in database.refs(cls)}
+            for cls in database.tables.keys() & shown.keys()
         }
 
     def judge(self) -> None:
@@ -148,18 +152,32 @@ class Chaos:
         assert history[-1][0] == "live"
 
 
+@pytest.fixture(autouse=True)
+def quick_heart(monkeypatch):
+    """Let silence be noticed in seconds where there is no event.from; see test_old_pools.py."""
+    monkeypatch.setattr(legacy_events, "HEARTBEAT_S", 1.0)
+    monkeypatch.setattr(jsonrpc, "SILENCE_S", 2.0)
+
+
 # A connection that a listener has accepted when it is closed is dropped unclosed by asyncio
 # (Server._attach asserts in the transport's making); pools that die do that all the time.
 @pytest.mark.filterwarnings("ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")
 @pytest.mark.filterwarnings(r"ignore:unclosed <socket\.socket fd=\d+, family=2:ResourceWarning")
 @pytest.mark.slow
-async def test_random_faults_leave_every_client_with_exactly_what_the_pool_has():
+@pytest.mark.parametrize(
+    ("releases", "sequences"),
+    [([None] * 20, 10), (["boston", "cowley"] * 2, 5)],
+    ids=["newest", "XML-RPC"],
+)
+async def test_random_faults_leave_every_client_with_exactly_what_the_pool_has(releases, sequences):
     seed = os.environ.get("XOPROXY_CHAOS_SEED") or str(random.randrange(10**6))
     print(f"seed {seed}")  # noqa: T201 - shown when it fails
     async with AsyncExitStack() as stack:
         pools = [
-            await stack.enter_async_context(SimulatedPool(generate(3, 6, number), speed=5))
-            for number in range(POOLS)
+            await stack.enter_async_context(
+                SimulatedPool(generate(3, 6, number), speed=5, release=release)
+            )
+            for number, release in enumerate(releases)
         ]
         proxy = await stack.enter_async_context(proxy_on(*(pool.url for pool in pools)))
         first = await stack.enter_async_context(connected(proxy.url, JSON))
@@ -179,7 +197,7 @@ async def test_random_faults_leave_every_client_with_exactly_what_the_pool_has()
             following = group.create_task(links.follow())
             async with asyncio.TaskGroup() as chaos:
                 for story in stories:
-                    chaos.create_task(story.run())
+                    chaos.create_task(story.run(sequences))
             following.cancel()
         for story in stories:
             story.judge()
