@@ -117,8 +117,8 @@ class StorageSettings(_Group):
     checkpoint_log_bytes: Bytes = 16 * MIB
     """Bytes of a pool's log after which its whole state is written anew: more is read back at a
     start, less costs more writing."""
-    checkpoint_interval_s: Seconds = 600.0
-    """Seconds after which that is done at the latest, if anything changed."""
+    checkpoint_interval_s: Seconds = 3600.0
+    """Seconds after which that is done at the latest, if anything changed: old log can go then."""
 
     @property
     def database_url(self) -> str:

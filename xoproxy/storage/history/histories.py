@@ -53,7 +53,7 @@ class HistoryOptions:
 
     total_bytes: int = 4 << 30
     checkpoint_bytes: int = 16 << 20
-    checkpoint_interval_s: float = 600.0
+    checkpoint_interval_s: float = 3600.0
     mark_interval_s: float = 30.0
     retry_s: float = 60.0
 
