@@ -45,6 +45,9 @@ _BUSY = "TOO_MANY_PENDING_TASKS"
 _BUSY_ATTEMPTS = 6
 _BUSY_DELAY_S = 0.25
 _API_VERSION = "1.1"
+_CREDENTIALS = 2
+_HEAD_START_S = 0.5
+"""What the host that we come from gets to know our session, before others are asked."""
 _AUTH_CODES = frozenset({"SESSION_AUTHENTICATION_FAILED", "SESSION_AUTHORIZATION_FAILED"})
 
 
@@ -146,6 +149,8 @@ class JsonRpcClient:
     async def login(self, uuid: str = "") -> bool:
         """Have a session on the coordinator; see the port."""
         known = self._reached or [self._home]
+        if self._url in known and await self._quickly_still_in():
+            return True
         best, *others = await find(known, lambda url: self._enter(url, uuid))
         same = best.session == self._session
         self._url, self._session = best.url, best.session
@@ -174,6 +179,16 @@ class JsonRpcClient:
             raise
         return Answer(None, session)
 
+    async def _quickly_still_in(self) -> bool:
+        """Look whether a mere interruption is over, before everybody is asked to let us in."""
+        if not self._session:
+            return False
+        try:
+            async with asyncio.timeout(_HEAD_START_S):
+                return await self._still_in()
+        except (PoolError, TimeoutError):
+            return False
+
     async def _still_in(self) -> bool:
         """Tell whether our session is good; only a coordinator says so."""
         try:
@@ -185,19 +200,20 @@ class JsonRpcClient:
         return True
 
     async def _open_session(self, url: URL) -> str:
-        method, more = "session.login_with_password", [_API_VERSION, self._originator]
-        credentials = [self._config.username, self._config.password]
-        try:
-            result = await self._request(method, [*credentials, *more], url)
-        except XapiFailure as failure:
-            if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
-                raise
-            # an old pool knows no originators
-            result = await self._request(method, [*credentials, _API_VERSION], url)
-        session = replies.json_value(result)
-        if not isinstance(session, str):
-            raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
-        return session
+        params = [self._config.username, self._config.password, _API_VERSION, self._originator]
+        while True:  # old pools know no originator, the oldest no version
+            try:
+                result = await self._request("session.login_with_password", params, url)
+            except XapiFailure as failure:
+                too_many = failure.code == "MESSAGE_PARAMETER_COUNT_MISMATCH"
+                if not too_many or len(params) <= _CREDENTIALS:
+                    raise
+                params.pop()
+                continue
+            session = replies.json_value(result)
+            if not isinstance(session, str):
+                raise PoolUnreachable("The answer is not XAPI's.", "NOT_XAPI")
+            return session
 
     async def _require_pool(self, url: URL, session: str, uuid: str) -> None:
         """Refuse another pool than ours: an address may have been given to it."""
