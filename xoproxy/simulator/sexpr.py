@@ -91,3 +91,34 @@ def write_struct(value: object) -> str:
             return f"('boolean' '{int(value)}')"
         case _:
             return "'" + _TO_ESCAPE.sub(r"\\\g<0>", str(value)) + "'"
+
+
+def read_struct(text: str) -> object:
+    """Read what `write_struct` wrote; numbers and dates stay text.
+
+    Raises:
+        SexprError: the text is something else.
+    """
+    return _plain(parse(text))
+
+
+def _plain(node: Sexpr) -> object:
+    match node:
+        case str():
+            return node
+        case ["struct", *members]:
+            return dict(_member(member) for member in members)
+        case ["array", *members]:
+            return [_plain(member) for member in members]
+        case ["boolean", str(digit)]:
+            return digit == "1"
+        case _:
+            raise SexprError("neither a struct nor an array nor a boolean")
+
+
+def _member(node: Sexpr) -> tuple[str, object]:
+    match node:
+        case [str(key), value]:
+            return key, _plain(value)
+        case _:
+            raise SexprError("a struct's member is not a pair")

@@ -73,3 +73,22 @@ def test_a_record_is_written_as_a_struct() -> None:
         ["tags", ["array", "a", 'b"']],
         ["map", ["struct", ["k", "\\v"]]],
     ]
+
+
+_plain = st.recursive(
+    st.booleans() | st.text(alphabet=st.sampled_from("ab'\"\\() %\n")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3)
+    ),
+)
+
+
+@given(value=st.dictionaries(st.sampled_from("abc"), _plain, max_size=3))
+def test_a_struct_is_read_back(value: dict) -> None:
+    assert sexpr.read_struct(sexpr.write_struct(value)) == value
+
+
+@pytest.mark.parametrize("text", ["('other' 'a')", "('struct' 'a')", "('struct' ('a'))", "("])
+def test_what_is_no_struct_is_refused(text: str) -> None:
+    with pytest.raises(sexpr.SexprError):
+        sexpr.read_struct(text)

@@ -104,7 +104,9 @@ class Copies:
     def _has_turn(self, job: Job, vm: str) -> bool:
         """Tell whether no other checkpoint goes before: XAPI takes one after the other."""
         current = self._db.get("VM", vm, "current_operations")
-        return next(task for task, name in current.items() if name == "checkpoint") == job.task
+        return bool(
+            next(task for task, name in current.items() if name == "checkpoint") == job.task
+        )
 
     def _info(self, vm: str) -> Record:
         state = self._db.get("VM", vm, "power_state")

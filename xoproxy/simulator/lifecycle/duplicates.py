@@ -168,7 +168,7 @@ class Duplicates:
             "power_state": self._power_state(record, operation),
             "parent": record["parent"] if snapshot else NULL,
             "other_config": self._other_config(record, keeps_seed=snapshot),
-            "generation_id": self._generation_id(record),
+            "generation_id": self.fresh_generation_id(record),
         }
         copy = self._w.make(job, "VM", made)
         job.held.append(("VM", copy))
@@ -238,7 +238,7 @@ class Duplicates:
             config.setdefault("base_template_name", record["name_label"])
         return config
 
-    def _generation_id(self, record: Record) -> str:
+    def fresh_generation_id(self, record: Record) -> str:
         """Give a new id to all who have one: the guest learns from it that it is another one."""
         if not record["generation_id"]:
             return ""

@@ -2,21 +2,25 @@
 
 from typing import Any, Final
 
+from xoproxy.simulator import sexpr
 from xoproxy.simulator.lifecycle.duplicates import Duplicates
 from xoproxy.simulator.lifecycle.power import Power
 from xoproxy.simulator.lifecycle.writes import NULL, Job, Record, Steps, Writes
 from xoproxy.simulator.rules import allow
 
-# What a VM keeps, whatever the snapshot says. The rest is taken back.
+# What a VM keeps, whatever the snapshot says (do_not_copy), besides what follows from others.
 _KEPT: Final = {
-    *("uuid", "power_state", "parent", "children", "current_operations", "allowed_operations"),
+    *("uuid", "power_state", "parent", "current_operations", "allowed_operations"),
     *("guest_metrics", "metrics", "resident_on", "scheduled_to_be_resident_on", "domid"),
     *("protection_policy", "snapshot_schedule", "suspend_VDI", "memory_overhead"),
-    *("snapshots", "tags", "affinity", "consoles", "blobs", "groups", "appliance", "crash_dumps"),
-    *("VBDs", "VIFs", "VGPUs", "VUSBs", "VTPMs", "attached_PCIs"),
+    *("tags", "affinity", "blobs", "groups", "memory_target", "ha_always_run"),
+}
+# What the snapshot's own record has changed, where it has not kept the VM's in its metadata.
+_OF_SNAPSHOTS: Final = {
     *("name_label", "is_a_template", "is_default_template", "is_a_snapshot", "snapshot_of"),
     *("snapshot_time", "snapshot_info", "snapshot_metadata", "transportable_snapshot_id"),
-    *("ha_always_run", "blocked_operations", "is_vmss_snapshot"),
+    *("blocked_operations", "is_vmss_snapshot", "appliance", "suspend_SR", "version", "domarch"),
+    *("order", "start_delay", "shutdown_delay"),
 }
 
 
@@ -85,11 +89,26 @@ class Reverts:
         for name, value in self._fields_of(snapshot).items():
             yield self._w.set("VM", vm, **{name: value})
         yield self._w.set("VM", vm, ha_always_run=False)
+        fresh = self._rows.fresh_generation_id(self._db.record("VM", vm))
+        yield self._w.set("VM", vm, generation_id=fresh)
 
     def _fields_of(self, snapshot: str) -> Record:
-        """Return what the VM was. The snapshot's own record has it all, in the right types."""
+        """Return what the VM was."""
+        model = self._db.model.classes["VM"]
         record = self._db.record("VM", snapshot)
-        return {name: value for name, value in record.items() if name not in _KEPT}
+        kept = _KEPT | model.derived
+        try:
+            told = sexpr.read_struct(record["snapshot_metadata"])
+        except sexpr.SexprError:  # snapshots of old releases have none
+            kept |= _OF_SNAPSHOTS
+            told = record
+        fields = {}
+        for name, known in model.fields.items():
+            if isinstance(told, dict) and name in told and name not in kept:
+                fields[name] = known.type.accept(told[name])
+        if not self._db.exists("VM_appliance", fields.get("appliance", NULL)):
+            fields.pop("appliance", None)
+        return fields
 
     def _replace_devices(self, job: Job, vm: str, snapshot: str) -> Steps:
         disks = dict(self._rows.drives(snapshot))
