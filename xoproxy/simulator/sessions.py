@@ -100,14 +100,15 @@ class Sessions:
             busy: sessions whose tasks have not ended; they go on, and do not count.
         """
         moment = time.monotonic()
-        free = {r: seen for r, seen in self._active.items() if r not in busy}
+        lost = [r for r in self._active if not self._db.exists("session", r)]
+        free = {r: s for r, s in self._active.items() if r not in busy and r not in lost}
         idle = [r for r, seen in free.items() if moment - seen > IDLE_LIMIT_S]
         groups: dict[str, list[str]] = {}
         for ref in sorted(free, key=lambda r: free[r], reverse=True):
             groups.setdefault(self._db.get("session", ref, "originator"), []).append(ref)
         limits = {name: PER_ORIGINATOR if name else ANONYMOUS for name in groups}
         surplus = [ref for name, refs in groups.items() for ref in refs[limits[name] :]]
-        self._end([*idle, *surplus])
+        self._end([*lost, *idle, *surplus])
 
     def __len__(self) -> int:
         return len(self._active)

@@ -92,6 +92,18 @@ async def test_idle_sessions_expire_and_used_ones_do_not(db: Database, clock: Cl
     assert is_valid(sessions, used)
 
 
+async def test_a_session_whose_row_is_gone_ends(db: Database):
+    """As when the database was put back to what it was before the login."""
+    sessions = Sessions(db, "root", "x")
+    before = db.snapshot()
+    ref = await sessions.login("root", "x", "me")
+    db.restore(before)
+    sessions.collect()
+
+    assert len(sessions) == 0
+    assert not is_valid(sessions, ref)
+
+
 async def test_a_session_whose_task_runs_is_not_idle(db: Database, clock: Clock):
     sessions = Sessions(db, "root", "x")
     busy, idle = [await sessions.login("root", "x", "") for _ in range(2)]
