@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
 from tests.integration.scenarios import ANY_HOST, MIX, SCENARIOS, Drawn, Scenario, blocks, lasts_s
-from tests.integration.support import JSON, MSGPACK, Client, View, connected, proxy_on, same
+from tests.integration.support import JSON, MSGPACK, Client, View, connected, fast_settings, same
 from xoproxy import app
 from xoproxy.errors import RequestRefused
 from xoproxy.model import PoolId
@@ -30,6 +31,8 @@ from xoproxy.pool.trust import presented
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
+LINK = {"request_timeout_s": 5, "audit_s": 60}
+"""A dead list is noticed soon, too, and about one list is made in a second."""
 CHANGES_PER_S = 15
 NOTICED_S = 5.0
 """A dead pool is called live for no longer: a poll is lost after 3 s, the rest is for a machine
@@ -130,14 +133,18 @@ async def _proxy_in_turn(url: str) -> AsyncIterator[app.Proxy]:
 
     Storage is opened by one at a time, for Alembic has global state.
     """
-    async with AsyncExitStack() as stack:
-        async with _starting:
-            proxy = await stack.enter_async_context(proxy_on())
-        pin = (await presented(URL(url), 10)).fingerprint if url.startswith("https") else None
-        await proxy.registry.add("pool", url, "root", "x", pin)
-        async with asyncio.timeout(60):
-            await proxy.all_loaded()
-        yield proxy
+    with tempfile.TemporaryDirectory() as directory:
+        settings = fast_settings(Path(directory))
+        link = settings.pool_link.model_copy(update=LINK)
+        async with AsyncExitStack() as stack:
+            async with _starting:
+                running = app.running(settings.model_copy(update={"pool_link": link}))
+                proxy = await stack.enter_async_context(running)
+            pin = (await presented(URL(url), 10)).fingerprint if url.startswith("https") else None
+            await proxy.registry.add("pool", url, "root", "x", pin)
+            async with asyncio.timeout(60):
+                await proxy.all_loaded()
+            yield proxy
 
 
 class Run:
@@ -174,6 +181,7 @@ class Run:
                 await self._settle(witness, first, views)
                 for task in beside:
                     task.cancel()
+            await self._count_repairs(http, proxy.url)
             self._judge(views, await witness.stats())
 
     @property
@@ -310,6 +318,15 @@ class Run:
         await client.send({**call, "params": params})
         answer = await client.answer(9)
         self._require(answer["type"] == "result", f"a call failed: {answer}")
+
+    async def _count_repairs(self, http: ClientSession, url: str) -> None:
+        """Compare what the proxy's own audits did and found: an event that it missed or misread."""
+        async with http.get(f"{url}/metrics") as reply:
+            lines = (await reply.text()).splitlines()
+        counts = {line.split("{")[0]: float(line.split()[-1]) for line in lines if "{pool=" in line}
+        self._outcome.figures["audits"] = counts["xoproxy_audits_total"]
+        repairs = counts["xoproxy_repairs_total"]
+        self._require(repairs == 0, f"audits had to repair {repairs} objects")
 
     def _judge(self, views: list[View], stats: Any) -> None:
         patches = [view.patches for view in views]
