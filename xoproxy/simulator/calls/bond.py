@@ -139,20 +139,31 @@ def destroy(call: Call, bond: str) -> None:
     db = call.db
     record = db.record("Bond", bond)
     master, members = record["master"], record["slaves"]
-    primary = record["primary_slave"] if record["primary_slave"] in members else members[0]
-    pif = db.record("PIF", master)
     for one in members:
         db.write("PIF", one, "bond_slave_of", NULL)
+    pif = db.record("PIF", master)
+    if members:
+        first = record["primary_slave"]
+        _move_down(call, master, first if first in members else members[0])
+    nics.bring_down(db, master)
+    db.destroy("Bond", bond)
+    for vlan in pif["VLAN_slave_of"]:
+        if db.exists("VLAN", vlan):
+            nics.remove_vlan(db, vlan)
+    nics.remove_pif(db, master)
+    for one in members if pif["currently_attached"] else ():
+        nics.bring_up(db, one)
+
+
+def _move_down(call: Call, master: str, primary: str) -> None:
+    """Let a member stand where the bond stood."""
+    db = call.db
+    pif = db.record("PIF", master)
     nics.move_address(db, master, primary)
     for vif in nics.vifs_on(db, pif["host"], pif["network"]):
         db.write("VIF", vif, "network", db.get("PIF", primary, "network"))
     _move_vlans(call, master, primary)
     _move_management(call, [master], primary)
-    nics.bring_down(db, master)
-    db.destroy("Bond", bond)
-    nics.remove_pif(db, master)
-    for one in members if pif["currently_attached"] else ():
-        nics.bring_up(db, one)
     db.write("PIF", primary, "disallow_unplug", pif["disallow_unplug"])
 
 

@@ -93,3 +93,15 @@ async def test_settings(mode: str):
         assert record["properties"] == {"hashing_algorithm": "tcpudp_ports"}
         await user.call("PIF.set_property", master, "gro", "off")
         assert {user.db.get("PIF", nic, "properties")["gro"] for nic in nics} == {"off"}
+
+
+async def test_a_bond_whose_members_are_gone():
+    async with client() as user:
+        lan, nics = await network(user), [add_nic(user, 0), add_nic(user, 1)]
+        bond = await user.call("Bond.create", lan, nics, "")
+        master = user.db.get("Bond", bond, "master")
+        await user.call("VLAN.create", master, 7, await network(user))
+        for nic in nics:
+            await user.call("PIF.db_forget", nic)
+        await user.call("Bond.destroy", bond)
+        assert user.db.count("PIF") == user.db.count("VLAN") == user.db.count("Bond") == 0
