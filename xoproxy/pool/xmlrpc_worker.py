@@ -24,7 +24,9 @@ import sys
 import threading
 import time
 import xmlrpc.client
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 from xml.parsers.expat import ExpatError
 
@@ -41,7 +43,7 @@ BODY_LIMIT_BYTES = 300 << 10
 _PART_BYTES = 256 << 10
 _PROGRESS_S = 1.0
 _NICE = 5
-"""Whoever serves clients goes first."""
+_FIRST_TO_GO = "500"
 _LENGTH = struct.Struct(">I")
 _ROOT = "<methodResponse"
 _IN_XML_IMPOSSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -331,8 +333,15 @@ def _read_orders(orders: "queue.SimpleQueue[bytes]") -> None:
     os._exit(0)
 
 
-def main() -> None:
+def _stand_back() -> None:
+    """Let whoever serves clients go first, and us be first to go where memory runs out."""
     os.nice(_NICE)
+    with suppress(OSError):  # Linux alone has it
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+
+
+def main() -> None:
+    _stand_back()
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     reader = threading.Thread(target=_read_orders, args=(orders,), daemon=True)
     reader.start()

@@ -153,6 +153,19 @@ def _shown(pid: int) -> bytes:
     return b"".join(Path(f"/proc/{pid}/{file}").read_bytes() for file in ("cmdline", "environ"))
 
 
+async def test_a_process_gives_way_to_ours():
+    before = pids()
+    async with serving() as (url, _), carrier() as made:
+        await post(made, url)
+        (pid,) = pids() - before
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        assert _oom_score(pid) > _oom_score(os.getpid())
+
+
+def _oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 async def test_the_end_of_patience_ends_the_process():
     before = pids()
     async with serving(answer=None) as (url, requests), carrier() as made:
