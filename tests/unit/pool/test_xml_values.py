@@ -1,8 +1,11 @@
 import json
 import xmlrpc.client
+from importlib.resources import files
 
 import pytest
 
+from tests.shared import shared_path
+from tools.make_xml_types import render
 from xoproxy.pool.xml_values import parameters, result_json
 
 
@@ -172,3 +175,8 @@ def test_dates_are_sent_as_dates_where_there_are_some(method):
     assert since.value == "20240131T12:00:00Z"
     assert parameters(method, ["OpaqueRef:s"]) == ("OpaqueRef:s",)
     assert parameters(method, ["OpaqueRef:s", 7]) == ("OpaqueRef:s", "7")
+
+
+def test_the_facts_are_those_of_the_data_model():
+    full = json.loads(shared_path("xapi/datamodel.json").read_text())
+    assert render(full) == files("xoproxy.pool").joinpath("xml_types.json").read_text()
