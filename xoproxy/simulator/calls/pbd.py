@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from xoproxy.simulator.calls.operations import drive, operations_on
 from xoproxy.simulator.calls.reach import require_online
 from xoproxy.simulator.calls.registry import Call, operation
-from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hardware import CAPACITY_BYTES
+from xoproxy.simulator.lifecycle import disks
 from xoproxy.simulator.rules import allow
 from xoproxy.simulator.wiretypes import Json
 
@@ -66,7 +66,7 @@ async def plug(call: Call, pbd: str) -> None:
             return
         require_online(call, record["host"])
         _require_sharable(call, sr, record["host"])
-        await drive(call, working())
+        await drive(call, disks.working())
         call.db.write("PBD", pbd, "currently_attached", value=True)
         allow(call.db, "SR", sr)
         _tell_size(call, sr)
@@ -83,7 +83,7 @@ async def unplug(call: Call, pbd: str) -> None:
         used = list(_used_on(call, record["SR"], record["host"]))
         if used:
             raise XapiError("VDI_IN_USE", *used)
-        await drive(call, working())
+        await drive(call, disks.working())
         call.db.write("PBD", pbd, "currently_attached", value=False)
         allow(call.db, "SR", record["SR"])
 
@@ -110,8 +110,8 @@ def _tell_size(call: Call, sr: str) -> None:
         size = 0 if record["type"] in _WITHOUT_SIZE else CAPACITY_BYTES
         call.db.write("SR", sr, "physical_size", size)
     if record["physical_utilisation"] < 0:
-        disks = [call.db.row("VDI", vdi).fields for vdi in record["VDIs"]]
-        used = sum(disk["physical_utilisation"] for disk in disks)
+        rows = [call.db.row("VDI", vdi).fields for vdi in record["VDIs"]]
+        used = sum(row["physical_utilisation"] for row in rows)
         call.db.write("SR", sr, "physical_utilisation", used)
 
 

@@ -13,8 +13,8 @@ from xoproxy.simulator.calls.operations import drive
 from xoproxy.simulator.calls.pbd import require_driver
 from xoproxy.simulator.calls.reach import require_online
 from xoproxy.simulator.calls.registry import Call, operation
-from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.lifecycle import disks
 from xoproxy.simulator.lifecycle.writes import Record
 
 PROBE_S: Final = 1.0
@@ -108,7 +108,7 @@ async def probe(
     require_online(call, host)
     kind = sr_type.lower()
     require_driver(call, kind)
-    await drive(call, working(PROBE_S))
+    await drive(call, disks.working(PROBE_S))
     require_config(call, kind, device_config)
     found = "".join(_described(record) for record in call.world.hardware.repositories(kind))
     return f'<?xml version="1.0" ?>\n<SRlist>\n{found}</SRlist>\n'

@@ -11,7 +11,7 @@ from xoproxy.simulator.calls.operations import drive, operations_on
 from xoproxy.simulator.calls.probe import require_config
 from xoproxy.simulator.calls.reach import require_online, require_plugged
 from xoproxy.simulator.calls.registry import Call, operation
-from xoproxy.simulator.calls.vdi import kept_by_storage, working
+from xoproxy.simulator.calls.vdi import kept_by_storage
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hardware import CAPACITY_BYTES
 from xoproxy.simulator.lifecycle import disks
@@ -79,7 +79,7 @@ async def create(
     ]
     allow(call.db, "SR", sr)
     try:
-        await drive(call, working(SCAN_S))
+        await drive(call, disks.working(SCAN_S))
     except BaseException:
         _remove(call, sr)
         raise
@@ -116,7 +116,7 @@ async def destroy(call: Call, sr: str) -> None:
         record = call.db.record("SR", sr)
         if record["other_config"].get("indestructible") == "true":
             raise XapiError("SR_INDESTRUCTIBLE", sr)
-        await drive(call, working(SCAN_S))
+        await drive(call, disks.working(SCAN_S))
         call.world.hardware.wipe(record["uuid"])
         _remove(call, sr)
 
@@ -134,7 +134,7 @@ async def scan(call: Call, sr: str) -> None:
     """Bring the records of disks in line with what the storage holds."""
     async with operations_on(call, ("SR", sr, "scan")):
         require_plugged(call, sr)
-        await drive(call, working(SCAN_S))
+        await drive(call, disks.working(SCAN_S))
         uuid = call.db.get("SR", sr, "uuid")
         lost = call.world.hardware.take_losses(uuid)
         vdis = call.db.get("SR", sr, "VDIs")
@@ -157,7 +157,7 @@ def _sum_up(call: Call, sr: str) -> None:
 async def update(call: Call, sr: str) -> None:
     async with operations_on(call, ("SR", sr, "update")):
         require_plugged(call, sr)
-        await drive(call, working())
+        await drive(call, disks.working())
 
 
 @operation("SR.assert_supports_database_replication")

@@ -14,7 +14,6 @@ from xoproxy.simulator.lifecycle import disks
 from xoproxy.simulator.lifecycle.writes import Steps, Takes
 from xoproxy.simulator.wiretypes import Json
 
-CALL_S: Final = 0.5  # that a storage manager takes for a small thing
 UNPLUGGING_S: Final = 4.0  # that VDI.data_destroy waits for VBDs to go
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -23,11 +22,6 @@ _TOLD: Final = (
     "other_config", "location", "xenstore_data", "sm_config", "managed", "virtual_size",
     "physical_utilisation", "metadata_of_pool", "is_a_snapshot", "snapshot_time", "snapshot_of",
 )  # fmt: skip
-
-
-def working(seconds: float = CALL_S) -> Steps:
-    """Let a storage manager work before its results show."""
-    yield Takes(seconds)
 
 
 @operation("VDI.create")
@@ -45,7 +39,7 @@ async def make_disk(call: Call, sr: str, record: dict[str, Json]) -> str:
     size = disks.rounded(record["virtual_size"])
     taken = disks.footprint(call.db, sr, size)
     disks.require_space(call.db, sr, taken)
-    await drive(call, working())
+    await drive(call, disks.working())
     sized = {"virtual_size": size, "physical_utilisation": taken}
     return disks.add_disk(call.db, sr, {**record, **sized})
 
@@ -62,7 +56,7 @@ async def introduce(call: Call, *values: Json) -> str:
                 raise XapiError("LOCATION_NOT_UNIQUE", sr, location)
         if not _UUID.fullmatch(uuid) or call.db.by_uuid("VDI", uuid) is not None:
             raise XapiError("UUID_INVALID", "VDI", uuid)
-        await drive(call, working())
+        await drive(call, disks.working())
         volume = call.world.hardware.take_volume(call.db.get("SR", sr, "uuid"), location) or {}
         sizes = ("virtual_size", "physical_utilisation")
         told = {name: volume[name] for name in sizes if name in volume}
@@ -76,7 +70,7 @@ async def destroy(call: Call, vdi: str) -> None:
     async with operations_on(call, ("SR", sr, "vdi_destroy"), ("VDI", vdi, "destroy")):
         require_plugged(call, sr)
         require_managed(call, vdi)
-        await drive(call, working())
+        await drive(call, disks.working())
         disks.remove_disk(call.db, vdi)
 
 
@@ -114,7 +108,7 @@ async def resize(call: Call, vdi: str, size: int) -> None:
         grown = disks.footprint(call.db, sr, after)
         grown -= disks.footprint(call.db, sr, before["virtual_size"])
         disks.require_space(call.db, sr, grown)
-        await drive(call, working())
+        await drive(call, disks.working())
         call.db.write("VDI", vdi, "virtual_size", after)
         taken = before["physical_utilisation"] + grown
         call.db.write("VDI", vdi, "physical_utilisation", taken)
@@ -126,7 +120,7 @@ async def update(call: Call, vdi: str) -> None:
     """Ask the storage what it knows of a disk: the same as we."""
     async with operations_on(call, ("VDI", vdi, "update")):
         require_plugged(call, call.db.get("VDI", vdi, "SR"))
-        await drive(call, working())
+        await drive(call, disks.working())
 
 
 @operation("VDI.snapshot")
@@ -150,7 +144,7 @@ async def revert(call: Call, vdi: str) -> None:
     sr = ("SR", record["SR"], "vdi_revert")
     async with operations_on(call, sr, ("VDI", vdi, "revert_from"), source):
         require_plugged(call, record["SR"])
-        await drive(call, working())
+        await drive(call, disks.working())
 
 
 async def _twin(call: Call, vdi: str, name: str, members: dict[str, Json]) -> str:
@@ -159,7 +153,7 @@ async def _twin(call: Call, vdi: str, name: str, members: dict[str, Json]) -> st
     async with operations_on(call, ("SR", sr, f"vdi_{name}"), ("VDI", vdi, name)):
         require_plugged(call, sr)
         require_managed(call, vdi)
-        await drive(call, working())
+        await drive(call, disks.working())
         record = call.db.record("VDI", vdi)
         sizes = {
             "virtual_size": record["virtual_size"],

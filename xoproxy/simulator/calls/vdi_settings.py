@@ -3,8 +3,8 @@
 from xoproxy.simulator.calls.operations import drive, operations_on
 from xoproxy.simulator.calls.reach import require_plugged
 from xoproxy.simulator.calls.registry import Call, Handler, operation
-from xoproxy.simulator.calls.vdi import working
 from xoproxy.simulator.failures import XapiError
+from xoproxy.simulator.lifecycle import disks
 from xoproxy.simulator.rules import allow
 
 
@@ -35,7 +35,7 @@ async def set_on_boot(call: Call, vdi: str, value: str) -> None:
     _require_halted(call, vdi)
     async with operations_on(call, ("SR", sr, "vdi_set_on_boot"), ("VDI", vdi, "set_on_boot")):
         require_plugged(call, sr)
-        await drive(call, working())
+        await drive(call, disks.working())
         call.db.write("VDI", vdi, "on_boot", value)
     _allow_owners(call, vdi)
 
@@ -67,7 +67,7 @@ def _switch(name: str, *, enabled: bool) -> Handler:
         sr = call.db.get("VDI", vdi, "SR")
         async with operations_on(call, ("SR", sr, f"vdi_{name}"), ("VDI", vdi, name)):
             require_plugged(call, sr)
-            await drive(call, working())
+            await drive(call, disks.working())
             call.db.write("VDI", vdi, "cbt_enabled", enabled)
 
     return run

@@ -18,6 +18,7 @@ GIB: Final = 1 << 30
 BLOCK: Final = 2 * MIB  # of a VHD
 EXTENT: Final = 4 * MIB  # of a volume group
 MOST_BYTES: Final = 2040 * GIB  # that a VHD holds
+CALL_S: Final = 0.5  # that a storage manager takes for a small thing
 COPIED_PER_S: Final = 200 * MIB
 _SECTOR: Final = 512
 _HEADERS: Final = 4 * _SECTOR
@@ -109,6 +110,11 @@ def allocate(db: Database, sr: str, virtual: int, physical: int) -> None:
 def given(record: Record) -> Record:
     """Return what a copy of a disk takes over from it."""
     return {name: record[name] for name in _GIVEN}
+
+
+def working(seconds: float = CALL_S) -> Steps:
+    """Let a storage manager work before its results show."""
+    yield Takes(seconds)
 
 
 def transfer(db: Database, task: str, size: int) -> Steps:
