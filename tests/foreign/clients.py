@@ -268,7 +268,7 @@ class PythonClient:
             self._classes = {m.split(".")[0].lower(): m.split(".")[0] for m in listed}
         token, first = "", True
         while not self._stopped.is_set():
-            batch = session.xenapi.event_from(["*"], token, 1.0)
+            batch = session.xenapi.event_from(["*"], token, 0.3)
             token = batch["token"]
             with self._lock:
                 if first:  # what was there before is not there any more unless it comes now

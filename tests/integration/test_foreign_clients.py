@@ -348,3 +348,27 @@ async def test_they_cancel_what_takes_long(scene: Scene):
     assert database.count("VDI") == disks
     await client.call("task.destroy", task)
     assert await _tasks_are_gone(scene)
+
+
+async def test_xen_api_connects_in_its_order():
+    """It asks for what it then watches; a class that cannot be listed would be missing."""
+    async with opened(node_client, None) as scene:
+        asked = list(scene.pool.dispatcher.calls)
+        model = scene.pool.database.model
+        listed = {
+            f"{cls.name}.get_all_records"
+            for cls in model.classes.values()
+            if "get_all_records" in cls.messages and not cls.messages["get_all_records"].removed
+        }
+
+        assert asked[:4] == [
+            "session.login_with_password",
+            "pool.get_all_records",
+            "system.listMethods",
+            "event.inject",
+        ]
+        assert set(asked[4:]) | {"pool.get_all_records"} >= listed
+        await scene.agrees()
+        assert scene.pool.dispatcher.calls["event.from"] >= 1
+        # Its count of tasks is the pool's: else it would list them again after each reply.
+        assert scene.pool.dispatcher.calls["task.get_all_records"] == 1
