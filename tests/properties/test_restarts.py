@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.properties.replica import canonical
@@ -121,6 +121,11 @@ def past(store: Store, seq: int) -> dict:
     }
 
 
+@example(  # an object that comes and goes within one batch: no change, but was it given a key?
+    pool=[],
+    history=[("batch", [("set", "host-a", {}), ("remove", "host-a", None)]), ("kill", 0)],
+    bound=UNBOUNDED,
+)
 @given(full_pools(), steps, bounds)
 @settings(max_examples=150, deadline=None)
 def test_restarts_change_nothing(pool, history, bound):

@@ -298,10 +298,11 @@ class Store:
             raise RuntimeError("two preparations at once: the watch must be the only writer")
         for ref, (before, after, _) in prepared.outcomes.items():
             self._put(ref, before, after)
-        self.next_key = prepared.next_key
         if xapi_token is not None:
             self.xapi_token = xapi_token
         changes = tuple(change for _, _, change in prepared.outcomes.values())
+        if changes:  # otherwise new keys were only for what came and went within the batch
+            self.next_key = prepared.next_key
         batch = Batch(
             pool=self.pool,
             epoch=self.epoch,
