@@ -39,6 +39,7 @@ WATCHERS = {
     "xen-api on 7.1": (node_client, "7.1"),
     "xen-api on 8.2": (node_client, "8.2"),
     "XenAPI on 6.0": (python_client, "6.0"),
+    "xen-api on 5.6": (functools.partial(node_client, xml=True), "5.6"),  # event.next, no from
 }
 CHANGES = 1000
 
@@ -78,6 +79,10 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize("name", WATCHERS)
 async def test_they_hold_the_whole_pool(name: str):
     async with opened(*WATCHERS[name]) as scene:
+        await scene.agrees()
+        changes = RandomChanges(scene.pool.database, seed=3)
+        for _ in range(100):
+            changes.step()
         await scene.agrees()
 
 
