@@ -46,6 +46,5 @@ class Ends:
     def _remove_belongings(self, vm: str) -> Steps:
         for name, cls in _BELONGINGS:
             for device in self._db.get("VM", vm, name):
-                if cls in {"VBD", "VIF"}:
-                    yield self._w.remove(f"{cls}_metrics", self._db.get(cls, device, "metrics"))
-                yield self._w.remove(cls, device)
+                self._w.remove_device(cls, device)
+                yield

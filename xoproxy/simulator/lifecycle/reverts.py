@@ -114,7 +114,8 @@ class Reverts:
         disks = dict(self._rows.drives(snapshot))
         origins = {self._db.get("VDI", vdi, "snapshot_of") for vdi in disks.values() if vdi != NULL}
         old = [vdi for _, vdi in self._rows.drives(vm) if vdi in origins]
-        yield from self._remove_devices("VBD", self._db.get("VM", vm, "VBDs"))
+        for vbd in self._db.get("VM", vm, "VBDs"):
+            yield self._w.remove_device("VBD", vbd)
         for vdi in (self._db.get("VM", vm, "suspend_VDI"), *old):
             yield self._w.remove("VDI", vdi)
         yield self._w.progress(job, 0.2)
@@ -129,7 +130,8 @@ class Reverts:
             yield self._copy_vbd(job, vbd, vm, vdi)
         yield self._w.progress(job, 0.7)
         yield self._w.set("VM", vm, suspend_VDI=image)
-        yield from self._remove_devices("VIF", self._db.get("VM", vm, "VIFs"))
+        for vif in self._db.get("VM", vm, "VIFs"):
+            yield self._w.remove_device("VIF", vif)
         for vif in self._db.get("VM", snapshot, "VIFs"):
             yield self._rows.copy_device(job, "VIF", vif, VM=vm)
         yield self._w.progress(job, 0.9)
@@ -137,11 +139,6 @@ class Reverts:
     def _copy_vbd(self, job: Job, vbd: str, vm: str, vdi: str) -> str:
         empty = vdi == NULL
         return self._rows.copy_device(job, "VBD", vbd, VM=vm, VDI=vdi, empty=empty)
-
-    def _remove_devices(self, cls: str, devices: list[str]) -> Steps:
-        for device in devices:
-            yield self._w.remove(f"{cls}_metrics", self._db.get(cls, device, "metrics"))
-            yield self._w.remove(cls, device)
 
     def _relink(self, old: dict[str, str], clones: dict[str, str]) -> Steps:
         """Make all snapshots of a disk that is gone snapshots of the one in its place."""

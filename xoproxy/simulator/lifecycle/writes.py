@@ -99,6 +99,12 @@ class Writes:
             self._account(record["SR"], -record["virtual_size"], -record["physical_utilisation"])
         return True
 
+    def remove_device(self, cls: str, ref: str) -> bool:
+        """Destroy a device of a VM, and before it its metrics, if it has any."""
+        if cls in {"VBD", "VIF"} and self.db.exists(cls, ref):
+            self.remove(f"{cls}_metrics", self.db.get(cls, ref, "metrics"))
+        return self.remove(cls, ref)
+
     def describe(self, vm: str) -> str:
         """Write a VM's record down, as XAPI keeps it in a field of another one."""
         return sexpr.write_struct(self.db.record("VM", vm))
