@@ -68,7 +68,7 @@ async def compare(pool: Simulated, views: list[View]) -> None:
 async def test_a_hundred_clients_go_on_under_load(restarts, ending):
     """Three lives of one proxy: loaded, restarted, and restarted from what was restored."""
     seen: list[View] = []
-    async with simulated(vms=40) as pool:
+    async with simulated(vms=60) as pool:
         async with restarts.serving() as serving, AsyncExitStack() as stack:
             await pool.add_to(serving)
             clients = await sign_in(stack, serving, CLIENTS)
