@@ -299,3 +299,37 @@ async def test_settings_with_two_homes_are_written_in_both() -> None:
         assert await client.on("host.get_hostname", host) == "other-name"
         assert await client.on("host.disable_display", host) == "disable_on_reboot"
         assert await client.on("host.enable_display", host) == "enabled"
+
+
+# -- what is under way when a host dies ----------------------------------------------------
+
+
+async def test_operations_on_a_dying_host_fail_and_leave_nothing_half_done() -> None:
+    async with simulated(hosts=3, vms=20, speed=1) as (pool, client, sim):
+        host = busy_member(pool)
+        make_mobile(pool, host)
+        db = pool.database
+        leaving = next(iter(guests(pool, host)))
+        going = pool.hosts.coordinator.ref
+        halted = next(
+            vm
+            for vm in await client.on("VM.get_all")
+            if "start" in db.get("VM", vm, "allowed_operations")
+        )
+        tasks = [
+            await client.on("Async.VM.pool_migrate", leaving, going, {}),
+            await client.on("Async.VM.start_on", halted, host.ref, False, False),
+        ]
+        await until(lambda: len(db.get("host", host.ref, "current_operations")) > 0)
+        await until(lambda: bool(db.get("VM", leaving, "current_operations")))
+        await sim.fault("host_down", host=host.ref)
+        for task in tasks:
+            ended = await finished(client, task)
+            assert (ended["status"], ended["error_info"]) == (
+                "failure",
+                ["HOST_OFFLINE", host.ref],
+            )
+        assert db.get("VM", halted, "power_state") == "Halted"
+        for vm in (leaving, halted):
+            assert db.get("VM", vm, "current_operations") == {}
+        assert db.get("host", host.ref, "current_operations") == {}

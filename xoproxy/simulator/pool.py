@@ -78,7 +78,7 @@ class SimulatedPool:
         self.sessions.ended += [self.events.wake, self.legacy.wake]
         self.group = asyncio.TaskGroup()
         self.hosts = Hosts(self.database, listen, tls=tls)
-        self.toolstack = Toolstack(self.database, self.sessions, self.hosts, speed)
+        self.toolstack = Toolstack(self.database, self.sessions, self.tasks, self.hosts, speed)
         self.world = World(
             self.database,
             self.sessions,

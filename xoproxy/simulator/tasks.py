@@ -28,6 +28,7 @@ class Tasks:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._cancellers: dict[str, Callable[[], None]] = {}
+        self._doomed: dict[str, XapiError] = {}
         self._sessions: dict[str, str] = {}
         self._stuck: dict[str, tuple[float, float]] = {}  # progress, and since when it is so
 
@@ -59,6 +60,18 @@ class Tasks:
     def fail(self, ref: str, error: XapiError) -> None:
         status = "cancelled" if error.code == "TASK_CANCELLED" else "failure"
         self._finish(ref, status, error_info=error.description)
+
+    def doom(self, ref: str, error: XapiError) -> None:
+        """Let what runs in a task fail at its next step."""
+        if self._db.exists("task", ref):
+            self._doomed[ref] = error
+
+    def require_going(self, ref: str) -> None:
+        """Raise why the operation of a task cannot go on, if it cannot."""
+        if (error := self._doomed.get(ref)) is not None:
+            raise error
+        if not self._db.exists("task", ref):
+            raise XapiError("TASK_CANCELLED", ref)
 
     def destroy(self, ref: str) -> None:
         """Remove a task; one that still runs is only marked and goes when it ends."""
@@ -122,6 +135,7 @@ class Tasks:
         return self._db.exists("task", ref) and self._db.get("task", ref, "status") not in COMPLETED
 
     def _remove(self, ref: str) -> None:
+        self._doomed.pop(ref, None)
         self._db.destroy("task", ref)
         session = self._sessions.pop(ref, "")
         if session:
@@ -137,6 +151,7 @@ class Tasks:
         self, ref: str, status: str, result: str | None = None, error_info: list[str] | None = None
     ) -> None:
         self._cancellers.pop(ref, None)
+        self._doomed.pop(ref, None)
         if not self._db.exists("task", ref):
             return
         if self._db.get("task", ref, "status") == "pending":  # a client may have ended it

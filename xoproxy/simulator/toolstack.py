@@ -6,10 +6,12 @@ from typing import Final
 
 from xoproxy.simulator import certificates
 from xoproxy.simulator.database import Database
+from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hosts import Host, Hosts
 from xoproxy.simulator.lifecycle import Power, Steps, Takes, Writes
 from xoproxy.simulator.lifecycle.hosts import Machines
 from xoproxy.simulator.sessions import Sessions
+from xoproxy.simulator.tasks import Tasks
 
 STEP_S: Final = 0.05
 
@@ -22,10 +24,16 @@ class Toolstack:
     """
 
     def __init__(
-        self, database: Database, sessions: Sessions, hosts: Hosts, speed: float = 1.0
+        self,
+        database: Database,
+        sessions: Sessions,
+        tasks: Tasks,
+        hosts: Hosts,
+        speed: float = 1.0,
     ) -> None:
         self._db = database
         self._sessions = sessions
+        self._tasks = tasks
         self._hosts = hosts
         self._speed = speed
         self._turn = asyncio.Lock()
@@ -76,12 +84,24 @@ class Toolstack:
     def die(self, host: Host) -> None:
         """Let a host be gone from one moment to the next; without a coordinator nobody leads."""
         host.alive = False
+        for task in self._tasks_on(host.ref):
+            self._tasks.doom(task, XapiError("HOST_OFFLINE", host.ref))
         self._hosts.silence(host)
         if host is self._hosts.coordinator:
             self.up.clear()
             self._sessions.expire_all()
         else:
             self.declare_dead(host)
+
+    def _tasks_on(self, host: str) -> set[str]:
+        """List the tasks of what is under way on a host, and on the VMs that it runs."""
+        if not self._db.exists("host", host):
+            return set()
+        objects = [
+            ("host", host),
+            *(("VM", vm) for vm in self._db.get("host", host, "resident_VMs")),
+        ]
+        return {task for o in objects for task in self._db.get(*o, "current_operations")}
 
     def declare_dead(self, host: Host) -> None:
         """Say that a host is gone, before it is."""

@@ -89,9 +89,10 @@ async def client(release: str | None = None) -> AsyncIterator[Client]:
         legacy = LegacyEvents(database, sessions.check)
         sessions.ended += [events.wake, legacy.wake]
         hosts = Hosts(database)
-        toolstack = Toolstack(database, sessions, hosts)
+        tasks = Tasks(database)
+        toolstack = Toolstack(database, sessions, tasks, hosts)
         world = World(
-            *(database, sessions, Tasks(database), events, legacy, group, 1.0),
+            *(database, sessions, tasks, events, legacy, group, 1.0),
             hosts=hosts,
             toolstack=toolstack,
         )

@@ -114,7 +114,8 @@ async def drive(call: Call, steps: Steps, *, cancellable: bool = False) -> Json:
     """Make the steps, each as long as it takes; returns what the generator returns.
 
     Raises:
-        XapiError: TASK_CANCELLED when the task was cancelled, or is gone.
+        XapiError: TASK_CANCELLED when the task was cancelled, or is gone; HOST_OFFLINE when the
+            host that does it died.
     """
     asked = asyncio.Event()
     if cancellable:
@@ -125,8 +126,9 @@ async def drive(call: Call, steps: Steps, *, cancellable: bool = False) -> Json:
         except StopIteration as end:
             return end.value
         await pause(call, step, asked)
-        if asked.is_set() or not call.db.exists("task", call.task):
+        if asked.is_set():
             raise XapiError("TASK_CANCELLED", call.task)
+        call.world.tasks.require_going(call.task)
 
 
 async def pause(call: Call, step: object, ended: asyncio.Event) -> None:
