@@ -17,6 +17,7 @@ import json
 import os
 import queue
 import re
+import select
 import socket
 import ssl
 import struct
@@ -122,7 +123,9 @@ class _Transport(xmlrpc.client.Transport):
     def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ANN401 - as above
         held = self._connection[1]
         if isinstance(held, http.client.HTTPConnection):
-            if held.sock is not None:
+            if held.sock is not None and _is_over(held.sock):
+                held.close()  # to be opened anew with the request
+            elif held.sock is not None:
                 held.sock.settimeout(self.order.timeout_s)
             return held
         secure = self.order.url.startswith("https:")
@@ -163,6 +166,12 @@ class _Transport(xmlrpc.client.Transport):
         response.close()  # the connection is free for the next request
         parser.close()
         return unmarshaller.close()
+
+
+def _is_over(idle: socket.socket) -> bool:
+    """Tell whether the server has closed a connection; it has nothing to say unasked."""
+    readable, _, _ = select.select([idle], [], [], 0)
+    return bool(readable)
 
 
 class _Plain(http.client.HTTPConnection):

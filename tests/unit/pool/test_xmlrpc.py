@@ -28,8 +28,8 @@ ANSWER = (
 
 
 @asynccontextmanager
-async def serving(answer: bytes | None = b"x"):
-    """Serve XML-RPC: the same answer to every request, or none at all."""
+async def serving(answer: bytes | None = b"x", *, once: bool = False):
+    """Serve XML-RPC: the same answer to every request (or connection), or none at all."""
     requests: list[tuple[bytes, bytes]] = []
 
     async def serve(reader, writer) -> None:
@@ -45,8 +45,11 @@ async def serving(answer: bytes | None = b"x"):
                     writer.write(
                         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
                     )
+                if once:
+                    break
         except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+            pass
+        writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -128,6 +131,14 @@ async def test_one_process_serves_one_call_after_the_other_on_one_connection():
         assert len(pids() - before) == 1
         assert len(requests) == 3
     assert pids() == before
+
+
+async def test_a_connection_that_the_server_ended_meanwhile_is_replaced():
+    async with serving(once=True) as (url, requests), carrier() as made:
+        for _ in range(3):
+            assert await post(made, url) == b'{"result":"x"}'
+            await asyncio.sleep(0.05)
+        assert len(requests) == 3
 
 
 async def test_calls_at_once_have_processes_of_their_own_and_few_are_kept():
