@@ -31,6 +31,10 @@ NO_EVENTS = frozenset(
 )
 """Lower-case classes without events (XAPI datamodel, gen_events); `secret` must never be cached."""
 
+MADE_UP = frozenset({"role"})
+"""What XAPI derives when it is asked (roles, from its data model): there are no rows, so no event
+and no count ever tells of them, and a list shows thousands that no event has told."""
+
 REFUSED_CLASSES = frozenset({"session", "event", "secret"})
 
 
@@ -71,7 +75,7 @@ def event_classes(methods: Iterable[str] = ()) -> frozenset[XapiClass]:
     names = {name.removesuffix(suffix) for name in methods if name.endswith(suffix)}
     if not names:
         names = {cls for cls, known in _facts().methods.items() if "get_all_records" in known}
-    return frozenset(XapiClass(name) for name in names if name.lower() not in NO_EVENTS)
+    return frozenset(XapiClass(name) for name in names if name.lower() not in NO_EVENTS | MADE_UP)
 
 
 def resolve(method: str, params: Mapping[str, object]) -> Call:
