@@ -107,8 +107,8 @@ def simulate(
     """Run a simulated XAPI pool.
 
     One can log in to it as to a real one, over JSON-RPC and XML-RPC. It runs until Ctrl-C or
-    SIGTERM and keeps nothing. Faults are made under /_sim/fault, changes under /_sim/churn, and
-    /_sim/stats counts.
+    SIGTERM and keeps nothing. Faults are made under /_sim/fault, one after the other by a timetable
+    under /_sim/faults, changes under /_sim/churn, and /_sim/stats counts.
     """
     address = _address(listen)
     try:
@@ -221,7 +221,7 @@ def _print_welcome(plan: _Plan, pool: SimulatedPool) -> None:
     counts = (f"{pool.database.count(cls)} {cls}" for cls in ("host", "VM", "VDI", "SR"))
     print(f"  holds       {', '.join(counts)}")
     print(f"  changes     {f'{rate:g} a second' if rate else 'only what clients do'}")
-    print(f"  control     {pool.url}/_sim/fault, /_sim/churn, /_sim/stats")
+    print(f"  control     {pool.url}/_sim/fault, /_sim/faults, /_sim/churn, /_sim/stats")
     print("Nothing is kept. Ctrl-C ends it.", flush=True)
 
 

@@ -50,7 +50,7 @@ class Machines:
                 yield Takes(PLUG_S if cls == "PBD" else 0)
                 self._attach(cls, device, attached=True)
                 yield
-        yield self._w.set("host", host, enabled=enabled)
+        self._w.set("host", host, enabled=enabled)
         yield allow(self._db, "host", host)
 
     def _attach(self, cls: str, device: str, *, attached: bool) -> None:
