@@ -42,7 +42,13 @@ NEVER_ADVERTISED = {
 }
 NO_ROOM = {
     *("NO_HOSTS_AVAILABLE", "HOST_NOT_ENOUGH_FREE_MEMORY", "HOST_DISABLED", "HOST_NOT_LIVE"),
-    *("VM_REQUIRES_SR", "VM_NO_SUSPEND_SR", "SR_HAS_NO_PBDS", "VDI_IN_USE"),
+    *(
+        "VM_REQUIRES_SR",
+        "VM_NO_SUSPEND_SR",
+        "SR_HAS_NO_PBDS",
+        "SR_BACKEND_FAILURE_44",
+        "VDI_IN_USE",
+    ),
 }
 # What a VM cannot know when it says what it allows: where it will be sent, what others became.
 UNFORESEEN = {

@@ -264,7 +264,7 @@ class Churn:
             if self._db.exists("VDI", disk) and not any(
                 self._db.get("VDI", disk, name) for name in hanging
             ):
-                yield self._w.remove("VDI", disk)
+                yield self._power.volumes.remove(disk)
 
     def _owns_disk(self, vbd: str) -> bool:
         disk = self._w.target("VBD", vbd, "VDI", "VDI")

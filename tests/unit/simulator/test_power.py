@@ -40,8 +40,8 @@ def state(user: Client) -> str:
     return text
 
 
-def add_sr(user: Client) -> str:
-    sr = user.db.create("SR", {})
+def add_sr(user: Client, size: int = 1 << 50) -> str:
+    sr = user.db.create("SR", {"physical_size": size})
     user.db.create("PBD", {"SR": sr, "host": HOST, "currently_attached": True})
     return sr
 

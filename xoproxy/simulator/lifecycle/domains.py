@@ -9,6 +9,7 @@ from typing import Final
 
 from xoproxy.simulator.lifecycle.devices import device_name
 from xoproxy.simulator.lifecycle.guests import Guests
+from xoproxy.simulator.lifecycle.volumes import Volumes
 from xoproxy.simulator.lifecycle.writes import NULL, Job, Record, Steps, Takes, Writes
 from xoproxy.simulator.rules import RULES, allow, placement
 
@@ -137,7 +138,7 @@ class Domains:
         if state != "Suspended":
             image = record["suspend_VDI"]
             self._w.set("VM", vm, suspend_VDI=NULL)
-            self._w.remove("VDI", image)
+            Volumes(self._w).remove(image)
         allow(self._db, "VM", vm)
         _run(self.allow_devices(vm))
 

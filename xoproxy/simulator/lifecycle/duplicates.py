@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any, Final, TypeAlias
 
 from xoproxy.simulator.lifecycle.devices import mac_of
+from xoproxy.simulator.lifecycle.volumes import Volumes
 from xoproxy.simulator.lifecycle.writes import NULL, Job, Record, Steps, Takes, Writes
 from xoproxy.simulator.rules import allow
 
@@ -64,6 +65,7 @@ class Duplicates:
     def __init__(self, writes: Writes) -> None:
         self._w = writes
         self._db = writes.db
+        self._volumes = Volumes(writes)
 
     # -- disks -------------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Duplicates:
                 disks[vbd] = self._medium(vbd)
                 continue
             yield Takes(CLONE_S)
-            disks[vbd] = self.clone_disk(job, vdi)
+            disks[vbd] = self._volumes.twin(job, vdi)
             yield
         return disks
 
@@ -101,8 +103,7 @@ class Duplicates:
             if vdi == NULL:
                 disks[vbd] = self._medium(vbd)
                 continue
-            target = {"SR": sr} if self._db.exists("SR", sr) else {}
-            disks[vbd] = self.clone_disk(job, vdi, **target)
+            disks[vbd] = self._volumes.copy(job, vdi, sr)
             yield self._w.hold(job, "VDI", vdi, "copy")
             part = sizes[vdi] / COPY_PARTS
             for number in range(1, COPY_PARTS + 1):
@@ -124,18 +125,9 @@ class Duplicates:
                 continue
             yield Takes(CLONE_S)
             link: Record = {"is_a_snapshot": True, "snapshot_of": vdi, "snapshot_time": taken}
-            disks[vbd] = self.clone_disk(job, vdi, **link)
+            disks[vbd] = self._volumes.twin(job, vdi, **link)
             yield
         return disks
-
-    def clone_disk(self, job: Job, vdi: str, **link: Any) -> str:  # noqa: ANN401
-        """Make a disk with the contents of another one."""
-        record = self._db.record("VDI", vdi)
-        kept = ("name_description", "type", "sharable", "read_only", "other_config", "tags")
-        extra = {name: record[name] for name in (*kept, "xenstore_data", "sm_config")}
-        extra["physical_utilisation"] = record["physical_utilisation"]
-        label, size = record["name_label"], record["virtual_size"]
-        return self._w.make_disk(job, link.pop("SR", record["SR"]), label, size, **extra, **link)
 
     # -- rows --------------------------------------------------------------------------------
 
@@ -178,7 +170,7 @@ class Duplicates:
         yield from self._give_devices(job, copy, disks, record, keeps_mac=snapshot)
         image = record["suspend_VDI"]
         if made["power_state"] == "Suspended" and self._db.exists("VDI", image):
-            yield self._w.set("VM", copy, suspend_VDI=self.clone_disk(job, image))
+            yield self._w.set("VM", copy, suspend_VDI=self._volumes.twin(job, image))
         return copy
 
     def _give_devices(

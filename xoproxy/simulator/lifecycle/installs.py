@@ -11,6 +11,7 @@ from typing import Final
 
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.lifecycle.domains import Domains
+from xoproxy.simulator.lifecycle.volumes import Volumes
 from xoproxy.simulator.lifecycle.writes import Job, Record, Steps, Takes, Writes
 from xoproxy.simulator.rules import allow, placement
 
@@ -35,6 +36,7 @@ class Installs:
         self._w = writes
         self._db = writes.db
         self._domains = Domains(writes)
+        self._volumes = Volumes(writes)
 
     def provision(self, job: Job, vm: str) -> Steps:
         yield self._w.hold(job, "VM", vm, "provision")
@@ -94,7 +96,7 @@ class Installs:
         yield Takes(_CREATE_S)
         label = f"{self._db.get('VM', vm, 'name_label')} {disk.device}"
         description = "Created by template provisioner"
-        vdi = self._w.make_disk(
+        vdi = self._volumes.make(
             job, sr, label, disk.size_bytes, type=disk.kind, name_description=description
         )
         yield

@@ -7,6 +7,7 @@ VM allows it. An operation that ends early is put right by `settle`.
 from collections.abc import Callable
 
 from xoproxy.simulator.lifecycle.domains import Domains
+from xoproxy.simulator.lifecycle.volumes import Volumes
 from xoproxy.simulator.lifecycle.writes import NULL, Job, Steps, Takes, Writes
 from xoproxy.simulator.rules import allow, placement
 from xoproxy.simulator.rules.devices import attach_refusal
@@ -23,6 +24,7 @@ class Power:
         self._w = writes
         self._db = writes.db
         self.domains = Domains(writes)
+        self.volumes = Volumes(writes)
 
     # -- up ----------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Power:
         yield Takes(GUEST_S)
         label = "Suspend image"
         size = self._db.get("VM", vm, "memory_static_max")
-        vdi = self._w.make_disk(job, sr, label, size, type="suspend")
+        vdi = self.volumes.make(job, sr, label, size, type="suspend")
         yield
         yield self._w.set("VM", vm, suspend_VDI=vdi)
         yield self._w.set("VM", vm, last_booted_record=self._w.describe(vm))
@@ -168,7 +170,7 @@ class Power:
     def drop_memory_image(self, vm: str) -> Steps:
         image = self._db.get("VM", vm, "suspend_VDI")
         yield self._w.set("VM", vm, suspend_VDI=NULL)
-        yield self._w.remove("VDI", image)
+        yield self.volumes.remove(image)
 
     # -- when it goes wrong ------------------------------------------------------------------
 
@@ -197,8 +199,7 @@ class Power:
         """Take an operation's marks off, and make VMs have what their power states say."""
         vms = [ref for cls, ref in job.held if cls == "VM"]
         self._w.release_all(job)
-        while job.made:
-            self._w.remove(*job.made.pop())
+        self.volumes.undo(job)
         for vm in vms:
             if self._db.exists("VM", vm):
                 self.domains.mend(vm)

@@ -117,14 +117,14 @@ class Reverts:
         for vbd in self._db.get("VM", vm, "VBDs"):
             yield self._w.remove_device("VBD", vbd)
         for vdi in (self._db.get("VM", vm, "suspend_VDI"), *old):
-            yield self._w.remove("VDI", vdi)
+            yield self._power.volumes.remove(vdi)
         yield self._w.progress(job, 0.2)
         clones = yield from self._rows.clone_disks(job, snapshot)
         yield self._w.progress(job, 0.5)
         yield from self._relink(disks, clones)
         image = self._db.get("VM", snapshot, "suspend_VDI")
         if self._db.exists("VDI", image):
-            image = self._rows.clone_disk(job, image)
+            image = self._power.volumes.twin(job, image)
         yield self._w.progress(job, 0.6)
         for vbd, vdi in clones.items():
             yield self._copy_vbd(job, vbd, vm, vdi)

@@ -85,18 +85,16 @@ class Writes:
         return found if self.db.exists(of, found) else None
 
     def remove(self, cls: str, ref: str) -> bool:
-        """Destroy a row, a disk with the space that it takes; tells whether it was there.
+        """Destroy a row, if it is there still; tells whether it was.
 
         VMs that came from a VM now come from where it came from.
         """
         if not self.db.exists(cls, ref):
             return False
-        record = self.db.record(cls, ref)
+        record = self.db.row(cls, ref).fields
         for child in record["children"] if cls == "VM" else ():
             self.set("VM", child, parent=record["parent"])
         self.db.destroy(cls, ref)
-        if cls == "VDI":
-            self._account(record["SR"], -record["virtual_size"], -record["physical_utilisation"])
         return True
 
     def remove_device(self, cls: str, ref: str) -> bool:
@@ -108,38 +106,6 @@ class Writes:
     def describe(self, vm: str) -> str:
         """Write a VM's record down, as XAPI keeps it in a field of another one."""
         return sexpr.write_struct(self.db.record("VM", vm))
-
-    # -- disks -------------------------------------------------------------------------------
-
-    def make_disk(self, job: Job, sr: str, label: str, size: int, **extra: Any) -> str:  # noqa: ANN401
-        """Create a disk that goes again if the operation fails."""
-        uuid = self.uuid()
-        record: Record = {
-            "uuid": uuid,
-            "location": uuid,
-            "SR": sr,
-            "name_label": label,
-            "type": "user",
-            "virtual_size": size,
-            "physical_utilisation": size // 3,
-            "managed": True,
-            **extra,
-        }
-        vdi = self.make(job, "VDI", record)
-        allow(self.db, "VDI", vdi)
-        self._account(sr, record["virtual_size"], record["physical_utilisation"])
-        return vdi
-
-    def _account(self, sr: str, virtual_size: int, used: int) -> None:
-        if not self.db.exists("SR", sr):
-            return
-        record = self.db.row("SR", sr).fields
-        self.set(
-            "SR",
-            sr,
-            virtual_allocation=max(record["virtual_allocation"] + virtual_size, 0),
-            physical_utilisation=max(record["physical_utilisation"] + used, 0),
-        )
 
     # -- jobs --------------------------------------------------------------------------------
 

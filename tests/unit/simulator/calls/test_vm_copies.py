@@ -60,6 +60,15 @@ async def test_a_copy_that_is_cancelled_leaves_nothing():
         assert user.db.get("SR", sr, "virtual_allocation") == 0
 
 
+async def test_a_repository_that_is_full():
+    async with client() as user:
+        add_disk(user, add_sr(user, size=100))
+        before = {cls: user.db.refs(cls) for cls in ("VM", "VDI", "VBD", "VM_metrics")}
+        error = await user.error("VM.clone", VM, "clone")
+        assert error[0] == "SR_BACKEND_FAILURE_44"
+        assert {cls: user.db.refs(cls) for cls in before} == before
+
+
 async def test_a_copy_does_not_go_to_an_iso_library():
     async with client() as user:
         library = user.db.create("SR", {"content_type": "iso"})
