@@ -399,6 +399,33 @@ async def test_what_is_not_xapi_is_no_answer(carrier, answer, code):
     assert "127.0.0.1" not in str(caught.value)
 
 
+async def test_an_answer_that_only_trickles_is_given_up(carrier):
+    settings = replace(SETTINGS, connect_timeout_s=0.5)
+    served = asyncio.Event()
+
+    async def serve(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n<?xml version='1.0'?>")
+        try:
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            writer.close()
+            served.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        config = PoolConfig(PoolId("p"), "x", f"http://127.0.0.1:{port}", "root", "x")
+        made = carrier(settings, trust_of(config))
+        async with JsonRpcClient(config, settings, carrier=made) as client:
+            with pytest.raises(PoolUnreachable) as caught:
+                await client.call("VM.get_all")
+        await served.wait()
+    assert caught.value.code == "TIMEOUT"
+
+
 async def test_an_answer_beyond_the_bound_is_cut_off(carrier):
     settings = replace(SETTINGS, reply_bytes=20_000)
     async with logged_in(carrier, settings=settings) as (_, client):

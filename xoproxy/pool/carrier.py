@@ -33,8 +33,11 @@ _HEADERS = {
 _OK = 200
 _LEAST_BYTES_PER_S = 1024
 """An answer that comes more slowly never ends, and nobody could tell how old its news are."""
-_NO_SUCH_THING = frozenset({403, 404, 405, 500, 501})
-"""What servers say to a request that they do not understand; XAPI answers an unknown path 403."""
+_NO_SUCH_THING = frozenset({403, 404, 405, 501})
+"""What is said of a path that is not there; not 500, which XAPI says when it has trouble, too."""
+_XML = (b"<?xml", b"<methodResponse")
+"""How an XAPI from before JSON-RPC begins its answer to any POST: that it was no good XML-RPC
+(api_server.ml before clearwater)."""
 
 
 class Carrier(Protocol):
@@ -138,9 +141,10 @@ class HttpCarrier:
                     response.close()
                     why = trouble.TOO_LARGE
                     raise PoolUnreachable(why.message, why.code)
-        if parts and parts[0].startswith(b"<"):  # an old XAPI takes every POST for XML-RPC
+        answer = b"".join(parts)
+        if answer.startswith(_XML):
             raise NoJsonRpc(trouble.NOT_XAPI.message, trouble.NOT_XAPI.code)
-        return b"".join(parts)
+        return answer
 
     def _next_part_due_s(self, began_s: float, size: int) -> float:
         """Tell when patience ends: with each part, and with all of them if they only trickle."""

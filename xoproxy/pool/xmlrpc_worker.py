@@ -42,6 +42,7 @@ ANSWER, TROUBLE, PROGRESS = b"A", b"T", b"P"
 
 BODY_LIMIT_BYTES = 300 << 10
 _PART_BYTES = 256 << 10
+_LEAST_BYTES_PER_S = 1024
 _PROGRESS_S = 1.0
 _NICE = 5
 _FIRST_TO_GO = "500"
@@ -147,12 +148,16 @@ class _Transport(xmlrpc.client.Transport):
         """Read the answer part by part, mending what is no XML (texts of guests hold anything)."""
         parser, unmarshaller = self.getparser()
         text = codecs.getincrementaldecoder("utf-8")("replace")
-        size = 0
+        size, began_s = 0, time.monotonic()
         pending: str | None = ""
         while part := response.read1(_PART_BYTES):
             size += len(part)
             if size > self.order.reply_bytes:
                 raise TroubleError(trouble.TOO_LARGE)
+            # an answer that only trickles never ends
+            late_s = time.monotonic() - began_s - size / _LEAST_BYTES_PER_S
+            if late_s > self.order.connect_timeout_s:
+                raise TroubleError(trouble.TIMEOUT)
             shown = _IN_XML_IMPOSSIBLE.sub("\ufffd", text.decode(part))
             if pending is not None:  # nothing before the first element is needed
                 _, root, shown = (pending + shown).partition(_ROOT)
