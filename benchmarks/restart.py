@@ -18,7 +18,7 @@ import aiohttp
 
 from benchmarks.estate import Estate, one, play
 from benchmarks.figures import Measured
-from benchmarks.rig import BenchError, child, median_of, percentile, pin, python
+from benchmarks.rig import BenchError, child, cpu_s, median_of, percentile, pin, python
 from benchmarks.system import (
     EVERYTHING,
     OTHER_PROCESSOR,
@@ -103,7 +103,7 @@ async def restart(*, quick: bool) -> dict[str, Measured]:
     """A whole proxy killed and started, until a client has the whole pool."""
     pin(OTHER_PROCESSOR)
     hosts, vms = (2, 50) if quick else (16, 1000)
-    found = []
+    found, used = [], []
     size = 0
     with tempfile.TemporaryDirectory(prefix="xoproxy-bench-") as directory:
         pool_argv = python("benchmarks.pool", str(hosts), str(vms), "10")
@@ -121,11 +121,12 @@ async def restart(*, quick: bool) -> dict[str, Measured]:
                 async with _serving(directory, port) as process:
                     size = await _snapshot_bytes(port, token)
                     found.append(time.perf_counter() - began_s)
+                    used.append(cpu_s(process.pid))
                     await asyncio.sleep(0.5)
                     process.send_signal(signal.SIGKILL)
     note = (
         f"{vms} VMs, {size / 1e6:.1f} MB of frames, process start and imports included, median of"
-        f" {len(found)} kills"
+        f" {len(found)} kills; by processor time {median(used):.2f} s"
     )
     return {"restart_snapshot_s": median_of(found, note)}
 
