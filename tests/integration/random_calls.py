@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.integration.wires import Text
+from tests.integration.wires import Date, Text
 from xoproxy.simulator.calls.registry import OPERATIONS
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.datamodel import ClassModel, Message
@@ -194,7 +194,7 @@ class RandomCalls:
             case BoolType():
                 return rng.random() < 0.5
             case DateType():
-                return rng.choice(DATES if rng.random() < 0.9 else NO_DATES)
+                return Date(rng.choice(DATES)) if rng.random() < 0.9 else rng.choice(NO_DATES)
             case EnumType():
                 return rng.choice(kind.values) if rng.random() < 0.9 else "no such value"
             case RefType():

@@ -45,6 +45,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Date:
+    """A date, which has a tag of its own in XML."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a call ended: its value, or why it failed, or that there was an HTML page."""
 
@@ -267,9 +274,9 @@ class JsonWire:
 
 
 def plain(value: Json) -> Json:
-    """Return a value with its numbers-as-text as texts."""
+    """Return a value with its numbers-as-text and dates as texts."""
     match value:
-        case Text():
+        case Text() | Date():
             return value.text
         case list():
             return [plain(item) for item in value]
@@ -339,6 +346,8 @@ def _written(value: Json) -> str:
             inner = f"<struct>{''.join(members)}</struct>"
         case Text():
             inner = value.text
+        case Date():
+            inner = f"<dateTime.iso8601>{value.text}</dateTime.iso8601>"
         case _:
             inner = f"<string>{_escaped(value)}</string>"
     return f"<value>{inner}</value>"

@@ -23,15 +23,23 @@ _INT = re.compile(r"[-+]?\d+")
 _INT64 = 1 << 63
 
 
+class TaggedDate(str):
+    """A date that came as one, which only XML-RPC can say; it is no text."""
+
+    __slots__ = ()
+
+
 class WrongTypeError(Exception):
     """A value that XAPI's decoder refuses; the text is the one that XAPI would print."""
 
 
 def shown(value: Json) -> str:
-    """Print a wire value as XAPI's error texts do: S(text), I(1), F(1.5), B(true), N."""
+    """Print a wire value as XAPI's error texts do: S(text), I(1), F(1.5), B(true), D(date), N."""
     match value:
         case None:
             text = "N"
+        case TaggedDate():
+            text = f"D({value})"
         case bool():
             text = f"B({str(value).lower()})"
         case int():
@@ -57,6 +65,13 @@ def _expected(kind: str, value: Json) -> WrongTypeError:
     return WrongTypeError(f"Failure(\"Expected {kind}, got '{shown(value)}'\")")
 
 
+def _text(value: Json, kind: str = "string") -> str:
+    """Return a text, or say that another kind was expected."""
+    if not isinstance(value, str) or isinstance(value, TaggedDate):
+        raise _expected(kind, value)
+    return value
+
+
 class WireType(Protocol):
     """One type of the data model."""
 
@@ -73,9 +88,7 @@ class StringType:
     zero: str = ""
 
     def accept(self, value: Json) -> str:
-        if not isinstance(value, str):
-            raise _expected("string", value)
-        return value
+        return _text(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class IntType:
 
     def accept(self, value: Json) -> int:
         if isinstance(value, str):
-            number = int(value) if _INT.fullmatch(value) else _INT64
+            number = int(value) if _INT.fullmatch(_text(value, "int64")) else _INT64
             if not -_INT64 <= number < _INT64:
                 raise WrongTypeError('Failure("Int64.of_string")')
             return number
@@ -100,7 +113,7 @@ class FloatType:
     zero: float = 0.0
 
     def accept(self, value: Json) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        if isinstance(value, bool | TaggedDate) or not isinstance(value, int | float | str):
             raise _expected("float", value)
         try:
             return float(value)
@@ -142,11 +155,10 @@ class EnumType:
         return self.values[0]
 
     def accept(self, value: Json) -> str:
-        if not isinstance(value, str):
-            raise _expected("string", value)
-        if value not in self.values:
+        text = _text(value)
+        if text not in self.values:
             raise WrongTypeError('Failure("Unknown tag/contents")')
-        return value
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +169,7 @@ class RefType:
     zero: str = NULL
 
     def accept(self, value: Json) -> str:
-        if not isinstance(value, str):
-            raise _expected("string", value)
-        return value
+        return _text(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from xoproxy.simulator.wiretypes import (
     RecordType,
     SetType,
     StringType,
+    TaggedDate,
     WireType,
 )
 
@@ -186,7 +187,7 @@ _READERS: dict[str, Callable[[ET.Element], Json]] = {
     "i8": lambda e: int(_text(e)),
     "double": lambda e: float(_text(e)),
     "boolean": lambda e: {"0": False, "1": True}[_text(e)],
-    "dateTime.iso8601": _text,
+    "dateTime.iso8601": lambda e: TaggedDate(_text(e)),
     "array": _read_array,
     "struct": _read_struct,
     "nil": lambda _: None,

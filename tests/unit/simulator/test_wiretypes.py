@@ -2,7 +2,7 @@
 
 import pytest
 
-from xoproxy.simulator.wiretypes import EPOCH, WrongTypeError, parse
+from xoproxy.simulator.wiretypes import EPOCH, TaggedDate, WrongTypeError, parse
 
 ENUMS = {"colour": ("red", "green")}
 
@@ -42,6 +42,10 @@ def test_accepted(kind: str, given, expected):
     [
         ("string", 5),
         ("string", None),
+        ("string", TaggedDate("20240131T12:00:00Z")),
+        ("int", TaggedDate("5")),
+        ("float", TaggedDate("5")),
+        ("enum colour", TaggedDate("red")),
         ("int", 1.5),
         ("int", True),
         ("int", "abc"),
@@ -66,6 +70,15 @@ def test_accepted(kind: str, given, expected):
 def test_refused(kind: str, given):
     with pytest.raises(WrongTypeError):
         parse(kind, ENUMS).accept(given)
+
+
+def test_a_date_with_its_tag_is_a_date_only():
+    date = TaggedDate("2024-01-31T12:00:00Z")
+
+    assert parse("datetime", {}).accept(date) == "20240131T12:00:00Z"
+    assert type(parse("datetime", {}).accept(date)) is str
+    with pytest.raises(WrongTypeError, match=r"got 'D\(2024-01-31T12:00:00Z\)'"):
+        parse("string", {}).accept(date)
 
 
 def test_a_refusal_says_what_came():
