@@ -62,9 +62,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def opened(connect: Connect, release: str | None) -> AsyncIterator[Scene]:
+async def opened(
+    connect: Connect, release: str | None, *, tls: bool = False
+) -> AsyncIterator[Scene]:
     async with (
-        SimulatedPool(generate(2, 12), speed=50, release=release) as pool,
+        SimulatedPool(generate(2, 12), speed=50, release=release, tls=tls) as pool,
         connect(pool.url) as client,
     ):
         yield Scene(pool, connect, client)
@@ -353,6 +355,16 @@ async def test_they_cancel_what_takes_long(scene: Scene):
     assert database.count("VDI") == disks
     await client.call("task.destroy", task)
     assert await _tasks_are_gone(scene)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_they_connect_over_tls(name: str):
+    """Each host has a certificate of its own, which they are told not to verify."""
+    async with opened(*CLIENTS[name], tls=True) as scene:
+        assert scene.pool.url.startswith("https://")
+        vm = _a_vm(scene, "Halted")
+        await scene.client.call("VM.set_name_label", vm, "over TLS")
+        await scene.agrees()
 
 
 async def test_xen_api_connects_in_its_order():

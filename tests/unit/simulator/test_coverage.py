@@ -9,7 +9,7 @@ from xoproxy.simulator.coverage import coverage
 from xoproxy.simulator.datamodel import DataModel
 
 ROOT = Path(__file__).resolve().parents[3]
-MISSING_AT_MOST = 227
+MISSING_AT_MOST = 193
 
 
 def test_what_is_missing_becomes_less():
