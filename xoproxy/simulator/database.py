@@ -326,6 +326,9 @@ class Database:
                     listed = [r for r in listed if r != ref]
                 elif ref not in listed:
                     listed = [ref, *listed]
+                if link.field in table.model.hidden_fields:
+                    other.fields[link.field] = listed
+                    continue
                 self._set(table, other, link.field, listed)
                 touched.append((link.cls, other))
         return touched

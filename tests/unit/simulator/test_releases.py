@@ -161,6 +161,16 @@ def test_newer_fields_change_unseen():
     assert "NVRAM" not in database.tables["VM"].model.record(database.row("VM", VM).fields)
 
 
+def test_newer_relations_change_unseen():
+    database = Database(DataModel.load("7.1"))
+    database.load({"host": {HOST: {}}})
+    before = database.row("host", HOST).modified
+    certificate = database.create("Certificate", {"host": HOST})
+
+    assert database.get("host", HOST, "certificates") == [certificate]
+    assert database.row("host", HOST).modified == before
+
+
 def test_counts_name_the_classes_of_the_release():
     database = Database(DataModel.load("7.1"))
     batch = Events(database, lambda _: None).look(Subscription(["*"]), Token(0, 0))
