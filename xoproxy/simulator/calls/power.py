@@ -120,6 +120,20 @@ async def pool_migrate(call: Call, vm: str, host: str, options: dict[str, str]) 
     await perform(call, vm, "pool_migrate", lambda life, job: life.power.migrate(job, vm, host))
 
 
+@operation("VM.restart_device_models")
+async def restart_device_models(call: Call, vm: str) -> None:
+    """Move a VM to where it is: it gets new device models by that (xapi_vm.ml)."""
+    await perform(
+        call,
+        vm,
+        "pool_migrate",
+        lambda life, job: life.power.migrate(job, vm, call.db.get("VM", vm, "resident_on")),
+    )
+    for name in ("pending_guidances", "pending_guidances_recommended", "pending_guidances_full"):
+        left = [g for g in call.db.get("VM", vm, name) if g != "restart_device_model"]
+        call.db.write("VM", vm, name, left)
+
+
 @operation("VM.power_state_reset")
 def power_state_reset(call: Call, vm: str) -> None:
     """Declare a VM halted whose host is lost; xapi does not believe it of one that lives."""

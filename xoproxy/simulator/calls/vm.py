@@ -130,6 +130,15 @@ for _name in ("send_sysrq", "send_trigger"):
     operation(f"VM.{_name}")(_to_guest(_name))
 
 
+@operation("VM.call_host_plugin")
+def call_host_plugin(
+    call: Call, vm: str, plugin: str, _function: str, _arguments: dict[str, str]
+) -> str:
+    """Call a plugin on the host of a VM; hosts here have none."""
+    call.db.row("VM", vm)
+    raise XapiError("XENAPI_MISSING_PLUGIN", plugin)
+
+
 @operation("VM.call_plugin")
 def call_plugin(call: Call, vm: str, plugin: str, function: str, _arguments: dict[str, str]) -> str:
     """Ask a guest's agent for something; there is one plugin, and guests here have none of it."""

@@ -92,6 +92,30 @@ def set_appliance(call: Call, vm: str, appliance: str) -> None:
     allow(call.db, "VM", vm)
 
 
+@operation("VM.set_groups")
+def set_groups(call: Call, vm: str, groups: list[str]) -> None:
+    record = call.db.record("VM", vm)
+    if record["is_control_domain"] or record["is_a_template"]:
+        text = "Control domains, templates, and snapshots cannot be added to VM groups."
+        raise XapiError("OPERATION_NOT_ALLOWED", text)
+    if len(groups) > 1:
+        text = "A VM can have up to one VM group."
+        raise XapiError("OPERATION_NOT_ALLOWED", text)
+    call.db.write("VM", vm, "groups", groups)
+
+
+@operation("VM.set_suspend_VDI")
+def set_suspend_vdi(call: Call, vm: str, vdi: str) -> None:
+    """Give a suspended VM another image of its memory."""
+    state = call.db.get("VM", vm, "power_state")
+    if state != "Suspended":
+        raise power_state_error(vm, ("Suspended",), state)
+    kind = call.db.get("VDI", vdi, "type")
+    if kind != "suspend":
+        raise XapiError("VDI_INCOMPATIBLE_TYPE", vdi, kind)
+    call.db.write("VM", vm, "suspend_VDI", vdi)
+
+
 @operation("VM.set_ha_restart_priority")
 def set_ha_restart_priority(call: Call, vm: str, value: str) -> None:
     if value not in _RESTART_PRIORITIES:

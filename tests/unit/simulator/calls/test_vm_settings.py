@@ -144,6 +144,41 @@ async def test_a_trusted_module_comes_and_goes_while_the_vm_is_halted():
         assert "create_vtpm" in user.db.get("VM", VM, "allowed_operations")
 
 
+async def test_groups_are_for_plain_vms_one_each():
+    async with client() as user:
+        group = user.db.create("VM_group", {})
+        await user.call("VM.set_groups", VM, [group])
+        assert user.db.get("VM_group", group, "VMs") == [VM]
+        for vm, groups in ((VM, [group, group]), (DOM0, [group])):
+            error = await user.error("VM.set_groups", vm, groups)
+            assert error[0] == "OPERATION_NOT_ALLOWED"
+
+
+async def test_a_memory_image_is_changed_while_the_vm_is_suspended():
+    async with client() as user:
+        image = user.db.create("VDI", {"type": "suspend"})
+        bad = ["VM_BAD_POWER_STATE", VM, "suspended", "halted"]
+        assert await user.error("VM.set_suspend_VDI", VM, image) == bad
+        user.db.write("VM", VM, "power_state", "Suspended")
+        disk = user.db.create("VDI", {"type": "user"})
+        kind = ["VDI_INCOMPATIBLE_TYPE", disk, "user"]
+        assert await user.error("VM.set_suspend_VDI", VM, disk) == kind
+        await user.call("VM.set_suspend_VDI", VM, image)
+        assert user.db.get("VM", VM, "suspend_VDI") == image
+
+
+async def test_new_device_models_come_with_a_new_domain():
+    async with client() as user:
+        enable(user)
+        give_tools(user)
+        await user.call("VM.start", *START)
+        await asyncio.sleep(15)
+        before, free = user.db.get("VM", VM, "domid"), free_memory(user)
+        await user.call("VM.restart_device_models", VM)
+        assert user.db.get("VM", VM, "domid") != before
+        assert (state(user), free_memory(user)) == ("Running", free)
+
+
 async def test_requests_to_guests():
     async with client() as user:
         enable(user)
@@ -154,6 +189,7 @@ async def test_requests_to_guests():
         await user.call("VM.send_sysrq", VM, "s")
         await user.call("VM.send_trigger", VM, "power")
         missing = ["XENAPI_MISSING_PLUGIN", "x"]
+        assert await user.error("VM.call_host_plugin", VM, "x", "y", {}) == missing
         assert await user.error("VM.call_plugin", VM, "x", "y", {}) == missing
         failure = await user.error("VM.call_plugin", VM, "guest-agent-operation", "y", {})
         assert failure[0] == "XENAPI_PLUGIN_FAILURE"
