@@ -101,6 +101,7 @@ class Histories:
         """
         if self._directory is None:
             return {}
+        began_s = self._clock()
         try:
             found = await self._in_thread(self._restore, self._directory, pools, budget)
         except OSError as error:
@@ -111,6 +112,7 @@ class Histories:
         for restored in found.values():
             self._history(restored.store).go_on(restored)
         self.restored_count = len(found)
+        _log.info("histories_restored", pools=len(found), seconds=round(self._clock() - began_s, 3))
         return {pool: restored.store for pool, restored in found.items()}
 
     def _restore(

@@ -24,6 +24,7 @@ from xoproxy.cache.store import SavedStore, Store
 from xoproxy.model import Batch, XapiClass
 from xoproxy.storage.history.records import Classes, End, Logged, Mark, Opening, encode
 from xoproxy.storage.history.restoring import Restored
+from xoproxy.storage.history.sealed import OVERHEAD_BYTES
 from xoproxy.storage.history.segments import (
     CHECKPOINT,
     OpenSegment,
@@ -107,18 +108,19 @@ class PoolHistory:
         self.bytes_since = 0
         """Logged since the last checkpoint was begun."""
         self.changed_since = False
-        self._key = key
-        self._disk = disk
-        self._now = now
-        self._clock = clock
-        self._open: OpenSegment | None = None
         self.ended = False
         """Whether nothing follows, and the log says so."""
         self.failures = 0
         """How often the history was lost because it could not be written."""
         self.failed_at_s = float("-inf")
         """When something could not be written, by the monotonic clock."""
+        self._key = key
+        self._disk = disk
+        self._now = now
+        self._clock = clock
+        self._open: OpenSegment | None = None
         self._life = 0
+        """Counts the times that it was given up: what was begun before is of no use after."""
         self._classes: frozenset[XapiClass] = frozenset()
         self._number = 0
         self._known_at_s = 0.0
@@ -135,7 +137,7 @@ class PoolHistory:
     def begin(self) -> None:
         """Start a history at the store's position; it is one once there is a checkpoint."""
         self.give_up()
-        self._known_at_s = self._now()
+        self._known_at_s = self._known_at_s or self._now()
         try:
             remove_files(self.directory)
             self.directory.mkdir(mode=0o700)
@@ -162,9 +164,9 @@ class PoolHistory:
 
     def append(self, batch: Batch) -> None:
         """Log a batch; when this returns, it survives our death, or there is no history."""
+        self._known_at_s = self._now()
         if self._open is None:
             return
-        self._known_at_s = self._now()
         if self.store.classes is not self._classes:
             self._note_classes()
         record = Logged(
@@ -294,7 +296,7 @@ class PoolHistory:
             return False
         plain = encode(record)
         try:
-            self._disk.reserve(len(plain))
+            self._disk.reserve(len(plain) + OVERHEAD_BYTES)
             size = self._open.append(plain)
         except OSError as error:
             self._fail(error)

@@ -24,6 +24,8 @@ _SALT_BYTES = 16
 _HEADER_BYTES = len(_MAGIC) + 2 + _SALT_BYTES
 _PREFIX_BYTES = 8
 _TAG_BYTES = 16
+OVERHEAD_BYTES = _PREFIX_BYTES + _TAG_BYTES
+"""What a record takes beyond its content."""
 
 
 class Damaged(Exception):  # noqa: N818 - reads as what happened

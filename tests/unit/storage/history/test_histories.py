@@ -200,8 +200,9 @@ async def test_what_was_not_believed_is_told_in_the_log(tmp_path):
     with capture_logs() as logged:
         async with life(tmp_path / "h"):
             pass
-    (warning,) = logged
+    warning, told = logged
     assert (warning["event"], warning["log_level"]) == ("history_discarded", "warning")
+    assert (told["event"], told["pools"]) == ("histories_restored", 0)
     assert (warning["pool"], warning["reason"]) == ("p1", "the checkpoint is not whole")
 
 
