@@ -2,6 +2,7 @@
 
     kinds.py     the faults that can be asked for
     wire.py      those that get between at the seams of the HTTP servers
+    answers.py   what they make of an answer
     upheaval.py  those that happen to the pool: restarts, other databases, another coordinator
     faults.py    one place that begins and ends them
     script.py    many of them, by a timetable
