@@ -28,6 +28,11 @@ PARAMS_SINCE = {
     "host.create_new_blob": {"public": "tampa"},
     "network.create_new_blob": {"public": "tampa"},
     "SR.create_new_blob": {"public": "tampa"},
+    "SR.create": {"sm_config": "miami"},
+    "SR.introduce": {"sm_config": "miami"},
+    "SR.make": {"sm_config": "miami"},
+    "Bond.create": {"mode": "boston", "properties": "tampa"},
+    "host.apply_edition": {"force": "clearwater"},
     "VM.migrate_send": {"vgpu_map": "inverness"},
     "VM.assert_can_migrate": {"vgpu_map": "inverness"},
     "PIF.db_introduce": {
