@@ -1,6 +1,10 @@
 """Rows of class `Certificate`: which certificates the hosts of a pool show (certificates.ml)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.tls import Identity
@@ -27,6 +31,22 @@ def renew(db: Database, host: "Host", kind: Kind = "host") -> None:
     """Give a host another certificate, which new connections meet; its row is another one, too."""
     identity = dict(_identities(host))[kind]
     identity.renew()
+    _replace(db, host, kind, identity)
+
+
+def install(
+    db: Database,
+    host: "Host",
+    certificate: x509.Certificate,
+    key: rsa.RSAPrivateKey,
+    chain: Sequence[x509.Certificate],
+) -> None:
+    """Let a host show clients a certificate that is not its own making."""
+    host.identity.install(certificate, key, chain)
+    _replace(db, host, "host", host.identity)
+
+
+def _replace(db: Database, host: "Host", kind: Kind, identity: Identity) -> None:
     former = _rows(db, host, kind)
     _add(db, host, kind, identity)
     for ref in former:

@@ -5,13 +5,13 @@ import hashlib
 import ipaddress
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 VALID_FOR: Final = dt.timedelta(days=3650)
@@ -36,6 +36,16 @@ class Identity:
     def renew(self) -> None:
         """Show another key and certificate to those who connect from now on."""
         self._certificate = self._make()
+
+    def install(
+        self,
+        certificate: x509.Certificate,
+        key: rsa.RSAPrivateKey,
+        chain: Sequence[x509.Certificate] = (),
+    ) -> None:
+        """Show a given certificate, and those that vouch for it."""
+        self._show(key, [certificate, *chain])
+        self._certificate = certificate
 
     @property
     def pem(self) -> str:
@@ -65,17 +75,25 @@ class Identity:
     def _make(self) -> x509.Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(key, self._names)
+        self._show(key, [certificate])
+        return certificate
+
+    def _show(
+        self,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+        certificates: Sequence[x509.Certificate],
+    ) -> None:
         private = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
+        public = [c.public_bytes(serialization.Encoding.PEM) for c in certificates]
         with tempfile.TemporaryDirectory(prefix="simulator-") as folder:
             # Python's ssl reads keys from files only; the folder is ours alone and goes at once.
             path = Path(folder) / "server.pem"
-            path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+            path.write_bytes(b"".join([private, *public]))
             self.context.load_cert_chain(path)
-        return certificate
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey, names: list[str]) -> x509.Certificate:

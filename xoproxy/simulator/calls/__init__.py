@@ -6,6 +6,7 @@ Importing this package registers all hand-written calls (see `registry`).
 from xoproxy.simulator.calls import (
     blob,
     bond,
+    certificate,
     data_sources,
     evacuation,
     event,
@@ -40,6 +41,7 @@ from xoproxy.simulator.calls import (
 __all__ = [
     "blob",
     "bond",
+    "certificate",
     "data_sources",
     "evacuation",
     "event",

@@ -1,9 +1,9 @@
-"""Class `host`: clocks, certificates, settings that write more than one field."""
+"""Class `host`: what it tells, and settings that write more than one field."""
 
 import re
+import zoneinfo
 from typing import Final
 
-from xoproxy.simulator import certificates
 from xoproxy.simulator.calls.registry import Call, operation
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hosts import Host
@@ -23,6 +23,11 @@ def machine(call: Call, host: str) -> Host:
     if found is None or (found is not coordinator and not (found.alive and is_live(call.db, host))):
         raise XapiError("HOST_OFFLINE", host)
     return found
+
+
+def asked(call: Call) -> Host:
+    """Return the host that a call was made at."""
+    return call.world.hosts.get(call.here) or call.world.hosts.coordinator
 
 
 # -- what a host tells ---------------------------------------------------------------------
@@ -73,33 +78,60 @@ def get_uncooperative_resident_vms(call: Call, host: str) -> list[str]:
     return []  # XAPI no longer keeps count of them
 
 
-# -- certificates --------------------------------------------------------------------------
+@operation("host.get_sched_gran")
+def get_sched_gran(call: Call, host: str) -> str:
+    machine(call, host)
+    return "cpu"
 
 
-@operation("host.get_server_certificate")
-def get_server_certificate(call: Call, host: str) -> str:
-    return machine(call, host).identity.pem
+@operation("host.get_ntp_synchronized")
+def get_ntp_synchronized(call: Call, host: str) -> bool:
+    machine(call, host)
+    return call.db.clock_skew_s == 0
 
 
-@operation("host.reset_server_certificate")
-def reset_server_certificate(call: Call, host: str) -> None:
-    certificates.renew(call.db, machine(call, host))
+@operation("host.get_tracked_user_agents")
+def get_tracked_user_agents(call: Call, host: str) -> dict[str, str]:
+    machine(call, host)
+    return {}
 
 
-@operation("host.refresh_server_certificate")
-def refresh_server_certificate(call: Call, host: str) -> None:
-    """Renew the certificate that hosts show each other."""
-    certificates.renew(call.db, machine(call, host), "host_internal")
+@operation("host.list_timezones")
+def list_timezones(call: Call, host: str) -> list[str]:
+    machine(call, host)
+    return sorted(zoneinfo.available_timezones())
 
 
-@operation("host.emergency_reset_server_certificate")
-def emergency_reset_server_certificate(call: Call) -> None:
-    certificates.renew(call.db, asked(call))
+@operation("host.get_log")
+def get_log(call: Call, host: str) -> str:
+    return f"xapi: {machine(call, host).address} is simulated: it writes no log\n"
 
 
-def asked(call: Call) -> Host:
-    """Return the host that a call was made at."""
-    return call.world.hosts.get(call.here) or call.world.hosts.coordinator
+@operation("host.dmesg")
+def dmesg(call: Call, host: str) -> str:
+    machine(call, host)
+    return "(XEN) There is no hypervisor here\n"
+
+
+@operation("host.has_extension")
+def has_extension(call: Call, host: str, _name: str) -> bool:
+    machine(call, host)
+    return False
+
+
+@operation("host.call_extension")
+def call_extension(call: Call, host: str, name: str) -> str:
+    machine(call, host)
+    raise XapiError("MESSAGE_METHOD_UNKNOWN", name)
+
+
+@operation("host.call_plugin")
+def call_plugin(
+    call: Call, host: str, plugin: str, _function: str, _arguments: dict[str, str]
+) -> str:
+    """Refuse, as a host does on which nobody has installed the plugin."""
+    machine(call, host)
+    raise XapiError("XENAPI_MISSING_PLUGIN", plugin)
 
 
 # -- settings ------------------------------------------------------------------------------
@@ -156,6 +188,28 @@ def set_console_idle_timeout(call: Call, host: str, value: int) -> None:
     call.db.write("host", host, "console_idle_timeout", value)
 
 
+@operation("host.enable_ssh")
+def enable_ssh(call: Call, host: str) -> None:
+    machine(call, host)
+    call.db.write("host", host, "ssh_enabled", value=True)
+
+
+@operation("host.disable_ssh")
+def disable_ssh(call: Call, host: str) -> None:
+    machine(call, host)
+    call.db.write("host", host, "ssh_enabled", value=False)
+
+
+@operation("host.emergency_disable_tls_verification")
+def emergency_disable_tls_verification(call: Call) -> None:
+    call.db.write("host", asked(call).ref, "tls_verification_enabled", value=False)
+
+
+@operation("host.emergency_reenable_tls_verification")
+def emergency_reenable_tls_verification(call: Call) -> None:
+    call.db.write("host", asked(call).ref, "tls_verification_enabled", value=True)
+
+
 @operation("host.enable_display")
 def enable_display(call: Call, host: str) -> str:
     return _switch_display(call, host, {"disabled": "enable_on_reboot"}, "enabled")
@@ -204,5 +258,8 @@ def _only_reached(call: Call, host: str, *_arguments: Json) -> None:
     machine(call, host)
 
 
-for _name in ("sync_data", "backup_rrds", "syslog_reconfigure", "send_debug_keys"):
+for _name in (
+    *("sync_data", "backup_rrds", "syslog_reconfigure", "send_debug_keys"),
+    *("refresh_pack_info", "rescan_drivers"),
+):
     operation(f"host.{_name}")(_only_reached)

@@ -175,3 +175,38 @@ def get_license_state(call: Call, pool: str) -> dict[str, str]:
 def has_extension(call: Call, pool: str, _name: str) -> bool:
     call.db.row("pool", pool)
     return False
+
+
+@operation("pool.enable_tls_verification")
+def enable_tls_verification(call: Call) -> None:
+    for host in call.db.refs("host"):
+        call.db.write("host", host, "tls_verification_enabled", value=True)
+    call.db.write("pool", _pool(call), "tls_verification_enabled", value=True)
+
+
+@operation("pool.enable_redo_log")
+def enable_redo_log(call: Call, sr: str) -> None:
+    call.db.row("SR", sr)
+    call.db.write("pool", _pool(call), "redo_log_enabled", value=True)
+
+
+@operation("pool.disable_redo_log")
+def disable_redo_log(call: Call) -> None:
+    call.db.write("pool", _pool(call), "redo_log_enabled", value=False)
+
+
+def _nothing_installed(_call: Call) -> list[str]:
+    return []
+
+
+for _name in ("certificate_list", "crl_list"):
+    operation(f"pool.{_name}")(_nothing_installed)
+
+
+async def _takes_a_moment(call: Call) -> None:
+    """Do what no client sees anything of: certificates and secrets go to all hosts."""
+    await drive(call, _takes(COMMIT_S))
+
+
+for _name in ("certificate_sync", "rotate_secret"):
+    operation(f"pool.{_name}")(_takes_a_moment)
