@@ -32,6 +32,8 @@ class Witness(View):
         self._touched: set[tuple[str, str]] = set()
 
     def handle(self, message: dict[str, Any]) -> None:
+        if self.info["mode"] == "resume" and not self._hashes:
+            self.look_at_all()  # at the document that was brought along
         if message["type"] == "patch":
             for op in message["ops"]:
                 _, cls, key, *_ = op["path"].split("/")
