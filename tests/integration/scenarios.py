@@ -29,8 +29,8 @@ class Scenario:
         leaks: sessions may be left behind: answers to logins get lost, or logouts.
         overlaps: the next fault does not wait for the end of the one before.
         states: in which the link may be.
-        tls: the pool has certificates; an operator accepts new ones a moment after the link has
-            said that they are not the accepted ones.
+        renews: certificates change; an operator accepts new ones a moment after the link has said
+            that they are not the accepted ones.
     """
 
     draw: Draw
@@ -39,7 +39,7 @@ class Scenario:
     leaks: bool = False
     overlaps: bool = False
     states: frozenset[str] = _STATES
-    tls: bool = False
+    renews: bool = False
 
 
 def blocks(fault: Drawn) -> bool:
@@ -133,7 +133,7 @@ SCENARIOS: dict[str, Scenario] = {
         states=_STATES | {"error", "connecting"},
         relists=True,
         leaks=True,  # nothing is said to a host any more whose certificate is another one
-        tls=True,
+        renews=True,
     ),
     "clock_skew": Scenario(
         _at_once("clock_skew", seconds=_between(-100_000, 100_000)), breaks=False
@@ -151,7 +151,7 @@ MIX = "mix"
 
 
 def _any_of_all(rng: random.Random) -> Drawn:
-    kind = rng.choice(sorted(SCENARIOS.keys() - {MIX, "certificate"}))  # without TLS
+    kind = rng.choice(sorted(SCENARIOS.keys() - {MIX, "certificate"}))  # there is no operator
     return SCENARIOS[kind].draw(rng)
 
 

@@ -33,6 +33,7 @@ from xoproxy.simulator.pool import SimulatedPool
 
 LINK = {"request_timeout_s": 5, "audit_s": 60}
 """A dead list is noticed soon, too, and about one list is made in a second."""
+TLS_SHARE = 0.7
 CHANGES_PER_S = 15
 NOTICED_S = 5.0
 """A dead pool is called live for no longer: a poll is lost after 3 s, the rest is for a machine
@@ -156,12 +157,13 @@ class Run:
         self._seconds = seconds
         self._rng = random.Random(f"{outcome.name} {outcome.seed}")
         self._estate = generate(HOSTS, 10, self._rng.randrange(1000))
+        self._tls = scenario.renews or self._rng.random() < TLS_SHARE
         self._began = time.monotonic()
         self._link: View | None = None
 
     async def run(self) -> None:
         async with (
-            SimulatedPool(self._estate, tls=self._scenario.tls) as pool,
+            SimulatedPool(self._estate, tls=self._tls) as pool,
             _proxy_in_turn(pool.url) as proxy,
             connected(proxy.url, JSON) as first,
             connected(proxy.url, MSGPACK) as second,
@@ -173,11 +175,14 @@ class Run:
             (self._link,) = await first.subscribe(id_=2, pools=["proxy"], classes=["pool_link"])
             witness = Witness(http, pool.url)
             self._began = time.monotonic()
+            self._note(pool.url)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._follow(first))]
-                if self._scenario.tls:
+                sampler = group.create_task(self._sample(witness))
+                if self._scenario.renews:
                     beside.append(group.create_task(self._operate(proxy)))
                 await self._shake(witness)
+                sampler.cancel()
                 await self._settle(witness, first, views)
                 for task in beside:
                     task.cancel()
@@ -220,6 +225,13 @@ class Run:
                 self._note(f"link {last} {code}".rstrip())
 
         await client.until(look, timeout_s=3600)
+
+    async def _sample(self, witness: Witness) -> None:
+        """Never is there a second long poll."""
+        while True:
+            waits = (await witness.stats())["event_waits"]
+            self._require(waits <= 1, f"{waits} long polls at once")
+            await asyncio.sleep(0.1)
 
     async def _operate(self, proxy: app.Proxy) -> None:
         """Accept whatever certificates the pool shows, once the link complains."""
