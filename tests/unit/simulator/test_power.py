@@ -284,6 +284,32 @@ async def test_a_hard_shutdown_ends_a_clean_one():
         assert user.db.get("task", clean, "status") == "cancelled"
 
 
+async def test_a_hard_reboot_ends_a_clean_shutdown_and_the_vm_runs():
+    async with client() as user:
+        enable(user)
+        give_tools(user)
+        await user.call("VM.start", *START)
+        await asyncio.sleep(15)
+        domid = user.db.get("VM", VM, "domid")
+        await user.call("Async.VM.clean_shutdown", VM)
+        await asyncio.sleep(0.1)
+        await user.call("VM.hard_reboot", VM)
+
+        assert state(user) == "Running"
+        assert user.db.get("VM", VM, "domid") > domid
+
+
+async def test_a_host_does_not_give_the_number_of_a_domain_twice():
+    async with client() as user:
+        enable(user)
+        seen = []
+        for _ in range(3):
+            await user.call("VM.start", *START)
+            seen.append(user.db.get("VM", VM, "domid"))
+            await user.call("VM.hard_shutdown", VM)
+        assert seen == sorted(set(seen))
+
+
 async def test_a_reset_is_for_vms_whose_host_is_lost():
     async with client() as user:
         enable(user)

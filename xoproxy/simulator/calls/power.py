@@ -59,28 +59,41 @@ async def unpause(call: Call, vm: str) -> None:
 
 def _shutting_down(name: str) -> Handler:
     async def run(call: Call, vm: str) -> None:
-        await wait_until_allowed(call, "VM", vm, name)
-        if name == "hard_shutdown":
-            await cancel_others(call, vm, _ENDED_BY_SHUTDOWN)
-        await perform_now(call, vm, lambda life, job: life.power.shutdown(job, vm, name))
+        await perform(call, vm, name, lambda life, job: life.power.shutdown(job, vm, name))
 
     return run
 
 
-def _rebooting(name: str) -> Handler:
-    async def run(call: Call, vm: str) -> None:
-        await wait_until_allowed(call, "VM", vm, name)
-        if name == "hard_reboot":
-            await cancel_others(call, vm, _ENDED_BY_REBOOT)
-        await perform_now(call, vm, lambda life, job: life.power.reboot(job, vm, name))
+@operation("VM.hard_shutdown")
+async def hard_shutdown(call: Call, vm: str) -> None:
+    """Switch a VM off; what was under way ends before, and may have done it already."""
+    name = "hard_shutdown"
+    await wait_until_allowed(call, "VM", vm, name)
+    await cancel_others(call, vm, _ENDED_BY_SHUTDOWN)
+    if call.db.get("VM", vm, "power_state") != "Halted":
+        await perform(call, vm, name, lambda life, job: life.power.shutdown(job, vm, name))
 
-    return run
+
+@operation("VM.clean_reboot")
+async def clean_reboot(call: Call, vm: str) -> None:
+    name = "clean_reboot"
+    await perform(call, vm, name, lambda life, job: life.power.reboot(job, vm, name))
 
 
-for _name in ("clean_shutdown", "hard_shutdown", "shutdown"):
+@operation("VM.hard_reboot")
+async def hard_reboot(call: Call, vm: str) -> None:
+    """Reboot a VM by force; one that is halted by what was under way is started (xapi_vm.ml)."""
+    name = "hard_reboot"
+    await wait_until_allowed(call, "VM", vm, name)
+    await cancel_others(call, vm, _ENDED_BY_REBOOT)
+    if call.db.get("VM", vm, "power_state") == "Halted":
+        await perform(call, vm, "start", lambda life, job: life.power.start(job, vm))
+    else:
+        await perform(call, vm, name, lambda life, job: life.power.reboot(job, vm, name))
+
+
+for _name in ("clean_shutdown", "shutdown"):
     operation(f"VM.{_name}")(_shutting_down(_name))
-for _name in ("clean_reboot", "hard_reboot"):
-    operation(f"VM.{_name}")(_rebooting(_name))
 
 
 @operation("VM.suspend")

@@ -6,7 +6,9 @@ never counted twice. `mend` is the rule that everything here obeys, as a functio
 """
 
 from typing import Final
+from weakref import WeakKeyDictionary
 
+from xoproxy.simulator.database import Database
 from xoproxy.simulator.lifecycle.devices import device_name
 from xoproxy.simulator.lifecycle.guests import Guests
 from xoproxy.simulator.lifecycle.volumes import Volumes
@@ -19,6 +21,9 @@ DOMIDS: Final = 32752  # Xen counts round
 
 _DEVICES: Final = (("VBD", "VBDs"), ("VIF", "VIFs"), ("VUSB", "VUSBs"))
 
+# By pool and host: the newest domain's number. Hosts do not give one twice.
+_LAST: Final[WeakKeyDictionary[Database, dict[str, int]]] = WeakKeyDictionary()
+
 
 class Domains:
     """Builds domains on hosts, and takes them down."""
@@ -27,6 +32,7 @@ class Domains:
         self._w = writes
         self._db = writes.db
         self._guests = Guests(writes)
+        self._last = _LAST.setdefault(writes.db, {})
         self._given: dict[str, int] = {}  # memory of domains that do not show it yet
 
     # -- on the way up -----------------------------------------------------------------------
@@ -172,8 +178,9 @@ class Domains:
 
     def _new_domain(self, vm: str, host: str) -> Steps:
         residents = [vm, *self._db.get("host", host, "resident_VMs")]
-        last = max(self._db.get("VM", other, "domid") for other in residents)
-        yield self._w.set("VM", vm, domid=max(last, 0) % DOMIDS + 1)
+        seen = [self._db.get("VM", other, "domid") for other in residents]
+        self._last[host] = max(*seen, self._last.get(host, 0)) % DOMIDS + 1
+        yield self._w.set("VM", vm, domid=self._last[host])
         yield from self._remove_consoles(vm)
         address = self._db.get("host", host, "address")
         for protocol in ("rfb", "vt100"):

@@ -48,6 +48,8 @@ class Guests:
             record = self._db.record("VM_guest_metrics", old)
             told = {name: record[name] for name in _TOLD} if record["other"] else None
         new = self._w.add("VM_guest_metrics", {"last_updated": self._w.clock(), "live": True})
+        for lost in [ref for ref in self._untold if not self._db.exists("VM_guest_metrics", ref)]:
+            del self._untold[lost]
         if told is not None:
             self._untold[new] = told
         yield
