@@ -248,6 +248,8 @@ class Hosts:
         tls = host.identity.context if self.tls else None
         try:
             _, self._port = await server.listen(host.bind, self._port, tls)
+            if not host.alive:  # it has died meanwhile
+                server.stop_listening()
         except socket.gaierror:
             raise  # its number is none of the system's, its text is all there is to say
         except OSError as error:

@@ -1,11 +1,12 @@
 """xapi and the hosts that it runs on: restarts, deaths and boots, and who leads afterwards."""
 
 import asyncio
+import contextlib
 import random
 from typing import Final
 
 from xoproxy.simulator import certificates
-from xoproxy.simulator.database import Database
+from xoproxy.simulator.database import Database, RowMissingError
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.hosts import Host, Hosts
 from xoproxy.simulator.lifecycle import Power, Steps, Takes, Writes
@@ -65,8 +66,9 @@ class Toolstack:
                 self._db.rewind(lost_changes)
                 self._sessions.expire_all()
                 await asyncio.sleep(seconds)
-                for pool in self._db.refs("pool") if master else ():
-                    self._db.write("pool", pool, "master", master)
+                if master is not None and self._hosts.get(master) is not None:
+                    for pool in self._db.refs("pool"):
+                        self._db.write("pool", pool, "master", master)
                 self._load()
                 await self._hosts.answer()
             finally:
@@ -110,20 +112,27 @@ class Toolstack:
 
     async def boot(self, host: Host) -> None:
         """Let a dead host come up as what it is by now: the coordinator, or a member."""
-        if host.alive or self._hosts.get(host.ref) is not host:
-            return
         if host is self._hosts.coordinator:
             async with self._turn:
+                if not self._may_boot(host):
+                    return
                 host.alive = True
                 self._load()
                 await self._hosts.answer(host)
                 self._tell_up()
         else:
             await self.up.wait()  # it has to find its coordinator
+            if not self._may_boot(host):
+                return
             host.alive = True
             await self._hosts.answer(host)
         if host.ref:
-            await self._drive(self._machines().boot(host.ref, enabled=host.auto_enable))
+            with contextlib.suppress(RowMissingError):  # it has left the pool meanwhile
+                await self._drive(self._machines().boot(host.ref, enabled=host.auto_enable))
+
+    def _may_boot(self, host: Host) -> bool:
+        """Whether a host is dead and still one of ours: others may have been faster."""
+        return not host.alive and self._hosts.get(host.ref) is host
 
     def _load(self) -> None:
         """Do what xapi does when it comes up with a stored database."""
