@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test check foreign format bench lock clean
+.PHONY: help demo test lint check foreign format bench lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
 	@echo "make test    all tests (XOPROXY_REQUIRE_ALL=1: skip nothing)"
 	@echo "make foreign fetch the npm client that some tests drive (skipped without it)"
-	@echo "make check   format, lint, types, layers, unit and property tests"
+	@echo "make lint    format, lint, types, layers"
+	@echo "make check   the same, with unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
 	@echo "make lock    write constraints.txt anew"
 
@@ -29,11 +30,13 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/pytest -q
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/pytest -q tests/unit tests/properties
 
 foreign: tests/foreign/node_modules/.fetched
