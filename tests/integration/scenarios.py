@@ -98,7 +98,7 @@ def _sifted(kind: str, **members: Any) -> Draw:
 _FAIL = {
     "code": _one_of("INTERNAL_ERROR", "HOST_OFFLINE", "EVENT_FROM_TOKEN_PARSE_FAILURE"),
     "params": ["by a fault"],
-    "count": _between(1, 6),
+    "count": _between(1, 3),
 }
 
 SCENARIOS: dict[str, Scenario] = {

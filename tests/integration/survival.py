@@ -43,7 +43,7 @@ HEALED_S = 8.0
 SETTLED_S = 30.0
 LEAST_PATCHES = 20
 LEAST_KINDS = 4
-HOSTS = 2
+HOSTS = 3
 ATTEMPTS_AT_ONCE, ATTEMPTS_PER_S = 4, 3.5
 """At most so often a pool is tried that answers nothing."""
 CALLS_PER_ATTEMPT = 2 * HOSTS
