@@ -1,6 +1,7 @@
 """Faults as they are asked for: what is understood, and what is said about the rest."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,11 @@ def test_a_fault_is_decoded(asked: object, fault: object) -> None:
 @pytest.mark.parametrize("kind", kinds.Fault.__args__)
 def test_each_kind_says_what_it_is(kind: type) -> None:
     assert kind.__doc__
+
+
+def test_each_kind_stands_in_the_documentation() -> None:
+    text = Path(__file__).parents[4].joinpath("docs", "simulator.md").read_text()
+    assert [kind for kind in kinds.KINDS if f"| `{kind}` |" not in text] == []
 
 
 def test_all_kinds_of_the_contract_are_known() -> None:
