@@ -270,6 +270,16 @@ async def test_a_migration_can_be_cancelled():
         assert (state(user), user.db.get("VM", VM, "current_operations")) == ("Running", {})
 
 
+async def test_a_migration_by_force_needs_no_word_of_the_guest():
+    async with client() as user:
+        enable(user)
+        await user.call("VM.start", *START)
+        arguments = ("VM.pool_migrate", VM, HOST)
+        assert await user.error(*arguments, {"force": "false"}) == ["VM_LACKS_FEATURE", VM]
+        await user.call(*arguments, {"force": "true"})
+        assert state(user) == "Running"
+
+
 async def test_a_hard_shutdown_ends_a_clean_one():
     async with client() as user:
         enable(user)

@@ -11,7 +11,7 @@ because xapi restarted.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
 from xoproxy.simulator.bell import Bell
@@ -37,12 +37,20 @@ async def wait_until_allowed(call: Call, cls: str, ref: str, operation: str) -> 
 
 
 async def _wait(call: Call, targets: Sequence[tuple[str, str, str]]) -> None:
+    def attempt() -> None:
+        for target in targets:
+            check(call.db, *target)
+
+    await wait_while_busy(call, attempt)
+
+
+async def wait_while_busy(call: Call, attempt: Callable[[], None]) -> None:
+    """Wait until a check passes; raise what it raises, unless another operation is in its way."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_S / call.world.speed
     while True:
         try:
-            for target in targets:
-                check(call.db, *target)
+            attempt()
         except XapiError as error:
             if error.code != "OTHER_OPERATION_IN_PROGRESS" or loop.time() >= deadline:
                 raise

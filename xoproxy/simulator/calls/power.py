@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from xoproxy.simulator.calls.operations import wait_until_allowed
+from xoproxy.simulator.calls.operations import wait_until_allowed, wait_while_busy
 from xoproxy.simulator.calls.registry import Call, Handler, operation
 from xoproxy.simulator.calls.vm_operations import cancel_others, life_of, perform, perform_now
 from xoproxy.simulator.failures import XapiError
@@ -125,12 +125,15 @@ def suspend_sr(call: Call, vm: str) -> str:
 async def pool_migrate(call: Call, vm: str, host: str, options: dict[str, str]) -> None:
     """Move a VM within the pool; "force" trusts a guest that has not said that it can."""
     call.db.row("host", host)
-    if options.get("force") == "true":
-        refused = vm_rules.refusal(call.db, vm, "pool_migrate", strict=False)
-        if refused is None:
-            await perform_now(call, vm, lambda life, job: life.power.migrate(job, vm, host))
-            return
-    await perform(call, vm, "pool_migrate", lambda life, job: life.power.migrate(job, vm, host))
+    strict = options.get("force") != "true"
+
+    def attempt() -> None:
+        refused = vm_rules.refusal(call.db, vm, "pool_migrate", strict=strict)
+        if refused is not None:
+            raise refused
+
+    await wait_while_busy(call, attempt)
+    await perform_now(call, vm, lambda life, job: life.power.migrate(job, vm, host))
 
 
 @operation("VM.restart_device_models")
