@@ -106,8 +106,9 @@ class Histories:
             found = await self._in_thread(self._restore, self._directory, pools, budget)
         except OSError as error:
             raise ConfigError(
-                f"storage: cannot use the history in {self._directory}: {error.strerror}; set "
-                "storage.history_directory to a place that this user may write to"
+                f"storage: cannot use the history in {self._directory}: {error.strerror}; mend "
+                "that, or set storage.history_directory to another place, or storage.history to "
+                "false"
             ) from None
         for restored in found.values():
             self._history(restored.store).go_on(restored)
