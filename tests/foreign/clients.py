@@ -4,12 +4,10 @@
 - `PythonClient` uses PyPI's XenAPI as its users do: a loop over event.from that keeps records,
   logs in again where it has to and follows HOST_IS_SLAVE; calls go over a session of their own.
 
-Both give what they hold as {class: {ref: record}}, and `as_held_by_*` says how a record of the
-database looks there, type by type.
+Both give what they hold as {class: {ref: record}} (see `held`).
 """
 
 import asyncio
-import contextlib
 import json
 import subprocess
 import threading
@@ -18,26 +16,18 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
-from xmlrpc.client import DateTime, ProtocolError
+from xmlrpc.client import ProtocolError
 
 import XenAPI
 
+from tests.foreign.held import State, converted, in_16_digits
 from tests.shared import skip_or_fail
-from xoproxy.simulator.database import Database
-from xoproxy.simulator.wiretypes import (
-    DateType,
-    IntType,
-    Json,
-    MapType,
-    SetType,
-    WireType,
-)
+from xoproxy.simulator.wiretypes import DateType, IntType, Json, WireType
 
 HERE = Path(__file__).parent
-State = dict[str, dict[str, dict[str, Any]]]
 JS_EXACT = 1 << 53
 
 
@@ -48,20 +38,6 @@ class CallError(Exception):
         super().__init__(code, params)
         self.code = code
         self.params = params
-
-
-class ForeignClient(Protocol):
-    async def call(self, method: str, *args: Json) -> Json:
-        """Call synchronously; raises CallError."""
-
-    async def call_async(self, method: str, *args: Json) -> Json:
-        """Call with Async., follow the task to its end, destroy it; raises CallError."""
-
-    async def state(self) -> State:
-        """Return what the client's cache holds now."""
-
-    def holds(self, kind: WireType, value: Json) -> Json:
-        """Return how the client holds a value of the database."""
 
 
 # -- npm xen-api ---------------------------------------------------------------------------
@@ -120,9 +96,9 @@ class NodeClient:
                 return str(value) if self._xml else _js_number(value)
             if isinstance(kind, DateType) and self._xml:
                 return f"{value[:4]}-{value[4:6]}-{value[6:17]}.000Z"
-            return _in_16_digits(value) if self._xml else value
+            return in_16_digits(value) if self._xml else value
 
-        return _converted(kind, value, scalar)
+        return converted(kind, value, scalar)
 
 
 def _js_number(value: str | int) -> int | float:
@@ -197,9 +173,9 @@ class PythonClient:
         """Show ints as texts, which is what XAPI sends; dates stay texts inside DateTime."""
 
         def scalar(kind: WireType, value: Json) -> Json:
-            return str(value) if isinstance(kind, IntType) else _in_16_digits(value)
+            return str(value) if isinstance(kind, IntType) else in_16_digits(value)
 
-        return _converted(kind, value, scalar)
+        return converted(kind, value, scalar)
 
     def stop(self) -> None:
         """End the watching soon."""
@@ -331,80 +307,3 @@ async def python_client(url: str) -> AsyncIterator[PythonClient]:
         client.stop()
         await asyncio.to_thread(watcher.join)
         client.close()
-
-
-# -- what is compared ----------------------------------------------------------------------
-
-
-def _converted(kind: WireType, value: Json, scalar: Callable[[WireType, Json], Json]) -> Json:
-    match kind:
-        case SetType():
-            return [_converted(kind.item, item, scalar) for item in value]
-        case MapType():
-            return {k: _converted(kind.value, v, scalar) for k, v in value.items()}
-        case _:
-            return scalar(kind, value)
-
-
-def _in_16_digits(value: Json) -> Json:
-    """Round a float as XAPI does in XML; leave what is none."""
-    return float(f"{value:.16g}") if isinstance(value, float) else value
-
-
-def held(database: Database, client: ForeignClient) -> State:
-    """Return the classes with events as a client should hold them.
-
-    Without those that the API has removed (their rows give events, but cannot be listed), and as
-    the pool's release has them.
-    """
-    state: State = {}
-    for table in database.tables.values():
-        model = table.model
-        listing = model.messages.get("get_all_records")
-        if model.gen_events and listing and not listing.removed:
-            state[model.name] = {
-                row.ref: {
-                    name: client.holds(model.fields[name].type, value)
-                    for name, value in model.record(row.fields).items()
-                }
-                for row in table.rows.values()
-            }
-    return state
-
-
-def same(a: Json, b: Json) -> bool:
-    """Compare by value, as JavaScript's numbers allow (1 is 1.0), but True is not 1."""
-    if isinstance(a, DateTime):
-        a = a.value
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
-
-
-def differences(found: State, expected: State) -> list[str]:
-    """Name what differs, a line each."""
-    lines = []
-    for cls, theirs in expected.items():
-        mine = found.get(cls, {})
-        lines += [f"{cls} {ref} is missing" for ref in theirs.keys() - mine.keys()]
-        lines += [f"{cls} {ref} is gone in the pool" for ref in mine.keys() - theirs.keys()]
-        for ref in mine.keys() & theirs.keys():
-            names = mine[ref].keys() | theirs[ref].keys()
-            lines += [
-                f"{cls} {ref} {name}: {mine[ref].get(name)!r}, not {theirs[ref].get(name)!r}"
-                for name in sorted(names)
-                if not same(mine[ref].get(name), theirs[ref].get(name))
-            ]
-    return lines
-
-
-async def assert_agrees(client: ForeignClient, database: Database, within_s: float = 20) -> None:
-    """Wait until the client holds exactly what the database does."""
-    found: list[str] = []
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            while found := differences(await client.state(), held(database, client)):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    assert not found, "\n".join(found[:20])

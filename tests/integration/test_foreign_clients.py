@@ -16,11 +16,10 @@ import pytest
 
 from tests.foreign.clients import (
     CallError,
-    ForeignClient,
-    assert_agrees,
     node_client,
     python_client,
 )
+from tests.foreign.held import ForeignClient, assert_agrees
 from tests.integration.changes import RandomChanges
 from xoproxy.simulator.churn import Churn
 from xoproxy.simulator.estate import generate
@@ -34,7 +33,7 @@ CLIENTS: dict[str, tuple[Connect, str | None]] = {
     "xen-api on 6.1": (functools.partial(node_client, xml=True), "6.1"),
     "XenAPI": (python_client, None),
 }
-WATCHERS = {
+WATCHERS: dict[str, tuple[Connect, str | None]] = {
     **CLIENTS,
     "xen-api on 7.1": (node_client, "7.1"),
     "xen-api on 8.2": (node_client, "8.2"),
