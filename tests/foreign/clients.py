@@ -51,15 +51,12 @@ class NodeClient:
         self._xml = xml
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[Json]] = {}
-        self.logins = 0
 
     async def read(self) -> None:
         assert self._process.stdout
         async for line in self._process.stdout:
             said = json.loads(line, parse_int=_js_number)
-            if "id" not in said:
-                self.logins += said == {"event": "sessionId"}
-            elif "error" in said:
+            if "error" in said:
                 error = said["error"]
                 failure = CallError(error.get("code", error["message"]), error.get("params", []))
                 self._waiting.pop(said["id"]).set_exception(failure)

@@ -5,8 +5,6 @@
 //   {"id":3,"do":"callAsync","method":"VM.start","args":[..]}     followed through task events
 //   {"id":4,"do":"state"}                                         the client's own cache
 //   -> {"id":4,"result":..} or {"id":4,"error":{"code":..,"params":[..],"message":..}}
-//
-// Lines without an id tell what the client does by itself: {"event":"sessionId"}.
 
 import { createClient } from 'xen-api'
 import { createInterface } from 'node:readline'
@@ -25,7 +23,6 @@ const COMMANDS = {
       url,
       watchEvents: watch,
     })
-    xapi.on('sessionId', () => say({ event: 'sessionId' }))
     await xapi.connect()
     if (watch) {
       await xapi.objectsFetched
