@@ -124,9 +124,10 @@ class Timeline:
         name = _ALIASES.get(text, text)
         if name.startswith("1.249."):  # the line of 8.2, all that is older has a code name
             name = "stockholm_psr"
-        for code, brand, version, api, platform in _PRODUCTS:
-            if name in {code, version, f"{version}.0"}:
-                return Release(code, brand, version, api, platform)
+        for wanted in (name, name.rpartition(".")[0]):  # 7.1.2 is a 7.1
+            for product in _PRODUCTS:
+                if wanted in {product[0], product[2]}:
+                    return Release(*product)
         found = _NUMBER.fullmatch(name)
         numbered = self._newest_until(_key(name)) if found else None
         if numbered is None:

@@ -23,6 +23,8 @@ def visible(model: DataModel, cls: str) -> set[str]:
         ("ely", "ely"),
         ("7.1", "ely"),
         ("7.1.0", "ely"),
+        ("7.1.2", "ely"),
+        ("8.2.1", "stockholm_psr"),
         ("6.0", "boston"),
         ("8.2", "stockholm"),
         ("1.249.32", "stockholm_psr"),
