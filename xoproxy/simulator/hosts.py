@@ -79,7 +79,9 @@ class Host:
     def names(self) -> list[str]:
         """What its certificates are for."""
         here = [name for name in (self.bind, self.address) if name and addresses.named(name)]
-        return [*here, "127.0.0.1", "localhost"]
+        if self.bind is not None and addresses.named(self.bind) is None:
+            here.append(str(addresses.LOOPBACK))  # it listens on all addresses, or by a name
+        return [*here, "localhost"]
 
     @property
     def identity(self) -> Identity:

@@ -152,3 +152,14 @@ async def test_a_port_that_is_lost_in_a_restart_is_waited_for() -> None:
             assert not again.done()
         await again
         assert listening(pool) == ["127.0.0.1"]
+
+
+def test_a_certificate_is_for_its_own_host() -> None:
+    first, second, _ = Hosts(database())
+    assert (first.names, second.names) == (
+        ["127.0.0.1", "127.0.0.1", "localhost"],
+        ["127.0.0.2", "127.0.0.2", "localhost"],
+    )
+    everywhere, member, _ = Hosts(database(), ("0.0.0.0", 443), tls=True)  # noqa: S104
+    assert everywhere.names == [everywhere.address, "127.0.0.1", "localhost"]
+    assert member.names == [member.address, "localhost"]
