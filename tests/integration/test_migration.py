@@ -287,3 +287,57 @@ async def test_a_watching_proxy_sees_the_vm_come() -> None:
         await world.until_equal()
         entries = {str(e.ref): e for e in world.store.entries(XapiClass("VM"))}
         assert uuid.encode() in entries[moved].raw
+
+
+async def test_snapshots_go_with_their_vm_and_know_it() -> None:
+    async with two_pools() as (here, there):
+        vm = here.vm("Halted")
+        taken = await here.client.on("VM.snapshot", vm, "before", [])
+        leaf = here.disks(vm)
+        destination = await there.receive(there.member())
+        sr, network = there.shared_sr(), there.network(there.member())
+        nics = here.db.get("VM", vm, "VIFs")
+        # Disks of snapshots need not be in the map, nor their NICs: they follow the VM's.
+        asked: tuple[Any, ...] = (vm, destination, True, dict.fromkeys(leaf, sr))
+        moved = await here.client.on("VM.migrate_send", *asked, dict.fromkeys(nics, network), {})
+        assert not here.db.exists("VM", taken)
+        (snapshot,) = [
+            ref
+            for ref in there.db.get("VM", moved, "snapshots")
+            if there.db.get("VM", ref, "name_label") == "before"
+        ]
+        record = there.db.record("VM", snapshot)
+        assert (record["is_a_snapshot"], record["snapshot_of"]) == (True, moved)
+        origins = {there.db.get("VDI", disk, "snapshot_of") for disk in there.disks(snapshot)}
+        assert origins == set(there.disks(moved))
+        assert "revert" in record["allowed_operations"]
+        await there.client.on("VM.revert", snapshot)
+
+
+async def test_a_suspended_vm_moves_with_its_memory_and_resumes_there() -> None:
+    async with two_pools() as (here, there):
+        vm = here.vm("Running")
+        await here.client.on("VM.suspend", vm)
+        image = here.db.get("VM", vm, "suspend_VDI")
+        asked: tuple[Any, ...] = (vm, await there.receive(there.member()), True)
+        moved = await here.client.on("VM.migrate_send", *asked, *maps(here, vm, there), {})
+        assert not here.db.exists("VDI", image)
+        record = there.db.record("VM", moved)
+        assert record["power_state"] == "Suspended"
+        assert there.db.get("VDI", record["suspend_VDI"], "type") == "suspend"
+        await there.client.on("VM.resume", moved, False, False)
+        assert await there.client.on("VM.get_power_state", moved) == "Running"
+
+
+async def test_a_pool_that_restarts_meanwhile_keeps_its_vm() -> None:
+    async with two_pools(speed=20) as (here, there):
+        vm = here.vm("Running")
+        vdis = set(there.db.refs("VDI"))
+        asked: tuple[Any, ...] = (vm, await there.receive(there.member()), True)
+        await here.client.on("Async.VM.migrate_send", *asked, *maps(here, vm, there), {})
+        await until(lambda: set(there.db.refs("VDI")) > vdis)
+        await here.pool.toolstack.restart(0.0)
+        await until(lambda: set(there.db.refs("VDI")) == vdis)
+        assert here.db.get("VM", vm, "current_operations") == {}
+        assert here.db.get("VM", vm, "power_state") == "Running"
+        assert "migrate_send" in here.db.get("VM", vm, "allowed_operations")
