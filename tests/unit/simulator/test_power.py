@@ -177,7 +177,7 @@ async def test_memory_is_what_a_host_has():
         needed = (1 << 29) + user.db.get("VM", VM, "memory_overhead")
         error = ["HOST_NOT_ENOUGH_FREE_MEMORY", str(needed), "0"]
         assert await user.error("VM.start_on", OTHER, HOST, False, False) == error
-        assert await user.error("VM.start", OTHER, False, False) == ["NO_HOSTS_AVAILABLE"]
+        assert await user.error("VM.start", OTHER, False, False) == error
         assert user.db.get("VM", OTHER, "current_operations") == {}
 
 

@@ -61,21 +61,53 @@ def free_memory(
     return free - sum(size for vm, (goal, size) in coming.items() if goal == host and vm != but)
 
 
-def possible_hosts(db: Database, vm: str, *, coming: Announced | None = None) -> list[str]:
-    coming = announced(db) if coming is None else coming
+def possible_hosts(db: Database, vm: str) -> list[str]:
+    coming = announced(db)
     return [host for host in db.refs("host") if unfit(db, vm, host, coming=coming) is None]
 
 
 def choose(db: Database, vm: str) -> str:
-    """Choose where a VM starts: its own favourite, else the host with the most free memory."""
+    """Choose where a VM starts or resumes (choose_host_for_vm_no_wlb).
+
+    That is its own favourite, else among the hosts with the fewest VMs of its group the one with
+    the most free memory.
+
+    Raises:
+        XapiError: NO_HOSTS_AVAILABLE, or that memory is all that is missing, and how much.
+    """
     coming = announced(db)
-    hosts = possible_hosts(db, vm, coming=coming)
+    why = {host: unfit(db, vm, host, coming=coming) for host in db.refs("host")}
+    calm = {
+        host: refused
+        for host, refused in why.items()
+        if "evacuate" not in db.get("host", host, "current_operations").values()
+    }
+    hosts = [host for host, refused in calm.items() if refused is None]
     if not hosts:
-        raise XapiError("NO_HOSTS_AVAILABLE")
+        full = [r for r in calm.values() if r and r.code == "HOST_NOT_ENOUGH_FREE_MEMORY"]
+        raise max(full, key=lambda r: int(r.params[1])) if full else XapiError("NO_HOSTS_AVAILABLE")
     affinity: str = db.get("VM", vm, "affinity")
     if affinity in hosts:
         return affinity
-    return max(hosts, key=lambda host: free_memory(db, host, but=vm, coming=coming))
+    beside = _anti_affine(db, vm)
+    return min(
+        hosts,
+        key=lambda host: (beside.count(host), -free_memory(db, host, but=vm, coming=coming)),
+    )
+
+
+def _anti_affine(db: Database, vm: str) -> list[str]:
+    """List the hosts of the VMs from which a VM wants to be apart."""
+    others = [
+        db.row("VM", other).fields
+        for group in db.get("VM", vm, "groups")
+        if db.exists("VM_group", group) and db.get("VM_group", group, "placement") != "normal"
+        for other in db.get("VM_group", group, "VMs")
+        if other != vm
+    ]
+    announced_to = [o["scheduled_to_be_resident_on"] for o in others]
+    running_on = [o["resident_on"] for o in others if o["power_state"] == "Running"]
+    return [host for host in announced_to + running_on if host != NULL]
 
 
 def require(db: Database, vm: str, host: str) -> None:

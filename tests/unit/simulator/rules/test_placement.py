@@ -106,6 +106,34 @@ def test_the_host_with_most_room_unless_the_vm_has_a_favourite():
         placement.choose(db, VM)
 
 
+def test_memory_that_is_missing_is_told_if_nothing_else_is():
+    db = pool(hosts=2)
+    for free, host in ((5, HOST), (9, "OpaqueRef:host-1")):
+        db.write("host_metrics", db.get("host", host, "metrics"), "memory_free", free)
+    with pytest.raises(XapiError) as found:
+        placement.choose(db, VM)
+    needed = str(GIB // 2)
+    assert found.value.description == ["HOST_NOT_ENOUGH_FREE_MEMORY", needed, "9"]
+
+
+def test_hosts_that_are_being_evacuated_are_not_chosen():
+    db = pool(hosts=2)
+    db.write("host", "OpaqueRef:host-1", "current_operations", {"task": "evacuate"})
+    assert placement.choose(db, VM) == HOST
+
+
+def test_vms_of_an_anti_affine_group_keep_apart():
+    db = pool(hosts=2)
+    group = db.create("VM_group", {"placement": "anti_affinity"})
+    for vm in (VM, OTHER):
+        db.write("VM", vm, "groups", [group])
+    db.write("VM", OTHER, "power_state", "Running")
+    db.write("VM", OTHER, "resident_on", "OpaqueRef:host-1")
+    assert placement.choose(db, VM) == HOST
+    db.write("VM_group", group, "placement", "normal")
+    assert placement.choose(db, VM) == "OpaqueRef:host-1"
+
+
 def test_a_network_without_nics_is_where_its_vms_are():
     db = pool(hosts=2)
     network = db.create("network", {})
