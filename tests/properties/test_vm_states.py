@@ -2,8 +2,8 @@
 
 Walks at random through operations on VMs of all kinds, by the real dispatcher, in virtual time.
 An operation that is advertised fails only for want of room (memory, hosts, storage); one that is
-not advertised never succeeds, but for those that XAPI never advertises (semantics.md 6). Each error
-is one that the data model knows. Then operations at once, cancelled at any time.
+not advertised never succeeds, but for those that XAPI never advertises (xapi_vm_lifecycle.ml).
+Each error is one that the data model knows. Then operations at once, cancelled at any time.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The writes of operations on VMs, in their order: each list is read off semantics.md 7.
+"""The writes of operations on VMs, in XAPI's order (message_forwarding.ml, xapi_xenops.ml).
 
 A write of an equal value is none, so what does not change does not show. `mod` lines name the
 field; the marks of an operation come with it, `+start` when it is entered and `-start` when it is
@@ -95,6 +95,11 @@ async def record(user: Client, method: str, *arguments: Any) -> list[str]:
     recorder = Recorder(user)
     await user.call(method, *arguments)
     return recorder.lines
+
+
+def newest_alert(user: Client) -> str:
+    text: str = user.db.get("message", user.db.refs("message")[-1], "body")
+    return text
 
 
 async def test_start():
@@ -336,6 +341,9 @@ async def test_migration():
             "VM -pool_migrate",
             "add VM_MIGRATED",
         ]
+        assert newest_alert(user).endswith(
+            " migrated from host '' (uuid: host-uuid) to host '' (uuid: host-2)"
+        )
         locations = [user.db.get("console", c, "location") for c in user.db.refs("console")]
         assert all(location.startswith("https://127.0.0.2/") for location in locations)
 

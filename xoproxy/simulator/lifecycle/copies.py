@@ -1,6 +1,6 @@
 """Virtual machines made from others: clones, full copies, snapshots, and with their memory.
 
-(xapi_vm_clone.ml, xapi_vm_snapshot.ml; semantics.md 7.)
+(xapi_vm_clone.ml, xapi_vm_snapshot.ml.)
 """
 
 from collections.abc import Callable, Generator

@@ -1,6 +1,6 @@
 """The rows of a VM that is made from another one: disks first, then the VM, then its devices.
 
-(xapi_vm_clone.ml; semantics.md 7.) All of it goes again if the operation fails. The new VM is busy
+(xapi_vm_clone.ml.) All of it goes again if the operation fails. The new VM is busy
 with the operation until `finish`.
 """
 

@@ -1,4 +1,4 @@
-"""Hosts that go down and come up: what their rows say meanwhile (semantics.md 7, host.reboot)."""
+"""Hosts that go down and come up: what their rows say meanwhile (xapi_host.ml, dbsync_slave.ml)."""
 
 import calendar
 import time

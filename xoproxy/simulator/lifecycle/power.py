@@ -1,6 +1,6 @@
 """Power operations of virtual machines, each with its marks, writes and alert in XAPI's order.
 
-(semantics.md 7; message_forwarding.ml and xapi_xenops.ml.) Whoever runs one has checked that the
+(message_forwarding.ml and xapi_xenops.ml.) Whoever runs one has checked that the
 VM allows it. An operation that ends early is put right by `settle`.
 """
 
@@ -137,7 +137,7 @@ class Power:
     def migrate(self, job: Job, vm: str, host: str) -> Steps:
         """Move a living VM to another host of the pool."""
         source = self._db.get("VM", vm, "resident_on")
-        left = self._name(source) if self._db.exists("host", source) else source
+        left = self._name(source, quote="'")
         yield self._w.hold(job, "VM", vm, "pool_migrate")
         placement.require(self._db, vm, host)
         yield from self.domains.reserve(job, vm, host, "vm_migrate")
@@ -147,8 +147,8 @@ class Power:
         yield from self.domains.move(vm, host)
         yield from self.domains.renew(vm)
         yield from self._release_all(job)
-        moved = f"migrated from host {_quoted(left)} to host {_quoted(self._name(host))}"
-        yield self._w.message("VM_MIGRATED", vm, moved)
+        there = self._name(host, quote="'")
+        yield self._w.message("VM_MIGRATED", vm, f"migrated from host {left} to host {there}")
         yield from self.domains.allow_devices(vm)
 
     # -- memory on disks ---------------------------------------------------------------------
@@ -255,16 +255,14 @@ class Power:
         yield self._w.set("VM", vm, power_state=state)
         yield self._w.release(job, "VM", vm)
 
-    def _name(self, host: str) -> str:
+    def _name(self, host: str, quote: str = "") -> str:
+        """Name a host as alerts do; dumps have VMs on hosts that they lack."""
+        if not self._db.exists("host", host):
+            return host
         label, uuid = (self._db.get("host", host, name) for name in ("name_label", "uuid"))
-        return f"{label} (uuid: {uuid})"
+        return f"{quote}{label}{quote} (uuid: {uuid})"
 
 
 def _run(steps: Steps) -> None:
     for _ in steps:
         pass
-
-
-def _quoted(name: str) -> str:
-    label, uuid = name.split(" (uuid: ")
-    return f"'{label}' (uuid: {uuid}"

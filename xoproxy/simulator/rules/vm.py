@@ -1,4 +1,4 @@
-"""Class `VM`: why an operation is refused, in the order in which XAPI looks (semantics.md 6).
+"""Class `VM`: why an operation is refused, in the order in which XAPI looks.
 
 The order shows in errors: what an operator blocked, the power state, what is under way, what a
 template, a snapshot or a control domain cannot do, what the guest must help with, and at last

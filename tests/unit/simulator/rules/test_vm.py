@@ -1,4 +1,4 @@
-"""What VMs of each kind allow, and with what the rest is refused (semantics.md 6)."""
+"""What VMs of each kind allow, and with what the rest is refused (xapi_vm_lifecycle.ml)."""
 
 from typing import Any
 
