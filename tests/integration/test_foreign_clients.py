@@ -384,6 +384,7 @@ async def test_xen_api_connects_in_its_order():
             "event.inject",
         ]
         assert set(asked[4:]) | {"pool.get_all_records"} >= listed
+        scene.pool.database.write("VM", _a_vm(scene, "Halted"), "name_label", "seen by an event")
         await scene.agrees()
         assert scene.pool.dispatcher.calls["event.from"] >= 1
         # Its count of tasks is the pool's: else it would list them again after each reply.
