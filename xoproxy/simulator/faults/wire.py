@@ -195,14 +195,15 @@ class WireFaults:
         if not self._answering.is_set():
             self.struck["black_hole"] += 1
             await self._answering.wait()
-        gone = connection in self._half_open
-        if gone:
+        if connection in self._half_open:
             self.struck["half_open"] += 1
             await self._exhumed.wait()
-        if gone or self._dropping:
-            self.struck["drop"] += not gone
-            connection.abort()
-            raise ConnectionResetError
+        elif self._dropping:
+            self.struck["drop"] += 1
+        else:
+            return
+        connection.abort()
+        raise ConnectionResetError
 
     def _spoiled(self, what: str, answer: Answer) -> Answer:
         if hit := self._hit(InvalidJson, what):
