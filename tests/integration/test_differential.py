@@ -34,7 +34,16 @@ from tests.integration.wires import (
 from xoproxy.simulator.database import Database, Snapshot
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
-from xoproxy.simulator.wiretypes import Json, MapType, RecordType, RefType, VoidType
+from xoproxy.simulator.wiretypes import (
+    Json,
+    MapType,
+    RecordType,
+    RefType,
+    SetType,
+    StringType,
+    VoidType,
+    WireType,
+)
 
 SEED = int(os.environ.get("XOPROXY_SEED", "1"))
 FRESH_EVERY = 100  # calls, after which the estate is as at first
@@ -207,3 +216,18 @@ async def test_text_that_xml_cannot_hold_is_refused_alike():
         error = ("INVALID_VALUE", "Invalid UTF-8 string in parameter", "S(a\x01b)")
         assert first == second == Outcome(error=error, early=True)
         assert third == Outcome(page=500)  # that is no XML
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "kind"),
+    [
+        ("system.listMethods", [], SetType(StringType())),
+        ("system.isAlive:x", ["Zürich <&>"], StringType()),
+    ],
+)
+async def test_calls_that_are_no_messages(method: str, params: list[Json], kind: WireType):
+    async with bench() as made:
+        ends = await made.all_ends(RandomCall(method, params, kind))
+
+        assert agree(ends)
+        assert ends[0].value
