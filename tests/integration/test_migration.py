@@ -94,6 +94,11 @@ def maps(here: Side, vm: str, there: Side) -> tuple[dict[str, str], dict[str, st
     return vdis, dict.fromkeys(here.db.get("VM", vm, "VIFs"), network)
 
 
+def messages(side: Side, uuid: str) -> dict[str, Any]:
+    found = side.records("message").values()
+    return {message["name"]: message for message in found if message["obj_uuid"] == uuid}
+
+
 async def test_a_destination_says_where_it_can_be_reached() -> None:
     async with two_pools() as (_, there):
         host = there.member()
@@ -114,10 +119,13 @@ async def test_a_destination_says_where_it_can_be_reached() -> None:
 async def test_a_vm_moves_to_another_pool(state: str, tls: bool) -> None:  # noqa: FBT001
     async with two_pools(tls=tls) as (here, there):
         vm = here.vm(state)
+        notes = {"notes": "x" * 400_000}  # more than a call may have
+        here.db.write("VM", vm, "other_config", {**here.db.get("VM", vm, "other_config"), **notes})
         before = here.db.record("VM", vm)
         own = [("VBD", r) for r in before["VBDs"]] + [("VIF", r) for r in before["VIFs"]]
         disks = [here.db.record("VDI", disk) for disk in here.disks(vm)]
         macs = {here.db.get("VIF", vif, "MAC") for vif in before["VIFs"]}
+        here.db.message_create("OLD_NEWS", 3, "VM", before["uuid"], "of old")
         destination = await there.receive(there.member())
         tokens = [(await side.client.events())["token"] for side in (here, there)]
         vdi_map, vif_map = maps(here, vm, there)
@@ -141,6 +149,8 @@ async def test_a_vm_moves_to_another_pool(state: str, tls: bool) -> None:  # noq
         assert {disk["SR"] for disk in arrived} == set(vdi_map.values())
         assert {there.db.get("VIF", vif, "MAC") for vif in after["VIFs"]} == macs
         assert len(after["snapshots"]) == len(before["snapshots"])
+        assert "OLD_NEWS" not in messages(here, before["uuid"])
+        assert messages(there, before["uuid"])["OLD_NEWS"]["body"] == "of old"
 
         gone = {
             e["ref"]

@@ -18,7 +18,7 @@ from xoproxy.simulator.lifecycle.domains import ALIVE
 from xoproxy.simulator.rules import allow, placement
 from xoproxy.simulator.rules import vm as vm_rules
 from xoproxy.simulator.transfer import Parcel, Remote, pack
-from xoproxy.simulator.transfer.parcel import disks_of, family
+from xoproxy.simulator.transfer.parcel import alerts, disks_of, family
 from xoproxy.simulator.wiretypes import NULL
 
 MEMORY_PER_S: Final = 1 << 30
@@ -214,6 +214,8 @@ async def _to_other_pool(call: Call, move: _Move) -> str:
 def _leave(call: Call, move: _Move) -> None:
     """Remove all that is left of a VM that lives elsewhere now, in one step."""
     life = life_of(call)
+    for message in alerts(call.db, move.vm):
+        call.db.destroy("message", message)
     for vm in reversed(family(call.db, move.vm, copy=False)):
         steps = [life.ends.destroy(Job(call.task), vm)]
         if call.db.get("VM", vm, "power_state") in ALIVE:

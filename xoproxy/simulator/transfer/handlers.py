@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -9,10 +10,11 @@ from xoproxy.simulator.database import Database, RowMissingError
 from xoproxy.simulator.failures import XapiError, as_xapi
 from xoproxy.simulator.hosts import Host
 from xoproxy.simulator.http import Connection, Handler, Head, PageError, Reply
-from xoproxy.simulator.http.wire import body_length
 from xoproxy.simulator.http_auth import HttpAuth
 from xoproxy.simulator.transfer.incoming import Incoming
 from xoproxy.simulator.transfer.parcel import Parcel
+
+BYTES_MAX: Final = 64 << 20
 
 _PARCEL = msgspec.json.Decoder(Parcel)
 
@@ -38,7 +40,7 @@ class TransferHandlers:
 
     async def _receive(self, connection: Connection, head: Head, realm: str) -> Reply:
         async with self.auth.admit(head, realm):
-            body = await connection.read_body(body_length(head))
+            body = await connection.read_body(_length(head))
             try:
                 parcel = _PARCEL.decode(body)
             except msgspec.DecodeError:
@@ -48,3 +50,11 @@ class TransferHandlers:
             except (XapiError, RowMissingError) as error:
                 answer = {"error": as_xapi(error).description}
         return Reply(msgspec.json.encode(answer), "application/json")
+
+
+def _length(head: Head) -> int:
+    """Return Content-Length, which may be larger than that of a call: snapshots add up."""
+    text = head.headers.get("content-length", "")
+    if not text.isascii() or not text.isdigit() or int(text) > BYTES_MAX:
+        raise PageError(500)
+    return int(text)

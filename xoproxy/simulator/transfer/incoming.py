@@ -125,6 +125,9 @@ class Incoming:
         allow(self._db, "VM", vm)
         for vdi in parcel.made.values():
             allow(self._db, "VDI", vdi)
+        for m in parcel.messages:
+            said = (m["name"], m["priority"], m["cls"], m["obj_uuid"], m["body"])
+            self._db.message_create(*said, timestamp=m["timestamp"])
         return vm
 
     def _add(self, parcel: Parcel, machine: Machine, link: Record) -> str:

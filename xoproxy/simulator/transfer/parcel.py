@@ -1,12 +1,13 @@
 """What a pool sends to another one of a VM: its rows, and where they are to go."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
 from xoproxy.simulator.database import Database
 
 Record = dict[str, Any]
+MESSAGES_MAX: Final = 200  # that go along: a request's body is limited
 
 
 class Machine(Struct, frozen=True):
@@ -31,6 +32,7 @@ class Parcel(Struct, frozen=True):
         storage, networks: where disks and NICs go: {sender's reference: receiver's}.
         made: what became of the disks: {sender's reference: receiver's}.
         copy: the sender keeps its VM, so this is another one.
+        messages: alerts about the VM, oldest first; they move with it.
     """
 
     step: Literal["check", "disks", "arrive", "drop"]
@@ -41,6 +43,7 @@ class Parcel(Struct, frozen=True):
     networks: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
     copy: bool = False
+    messages: list[Record] = []
 
 
 def family(db: Database, vm: str, *, copy: bool) -> list[str]:
@@ -68,7 +71,17 @@ def pack(db: Database, vm: str, parcel: Parcel) -> Parcel:
         networks=parcel.networks,
         made=parcel.made,
         copy=parcel.copy,
+        messages=[] if parcel.copy else [db.record("message", ref) for ref in alerts(db, vm)],
     )
+
+
+def alerts(db: Database, vm: str) -> list[str]:
+    """List the newest messages about a VM, oldest first."""
+    uuid = db.get("VM", vm, "uuid")
+    about = [
+        row.ref for row in db.tables["message"].rows.values() if row.fields["obj_uuid"] == uuid
+    ]
+    return about[-MESSAGES_MAX:]
 
 
 def _machine(db: Database, vm: str) -> Machine:
