@@ -89,7 +89,7 @@ async def test_a_host_in_use_does_not_go_down() -> None:
         host = busy_member(pool)
         await client.on("host.disable", host.ref)
         code, ref, kind, vm = await outcome(client.on("host.reboot", host.ref))
-        assert (code, ref, kind) == ("HOST_IN_USE", host.ref, "VM")
+        assert (code, ref, kind) == ("HOST_IN_USE", host.ref, "vm")
         assert vm in guests(pool, host)
         assert await client.on("host.get_current_operations", host.ref) == {}
 

@@ -63,7 +63,7 @@ async def _prepare(call: Call, host: str, name: str) -> Host:
         found = machine(call, host)
         for vm in call.db.get("host", host, "resident_VMs"):
             if not call.db.get("VM", vm, "is_control_domain"):
-                raise XapiError("HOST_IN_USE", host, "VM", vm)
+                raise XapiError("HOST_IN_USE", host, "vm", vm)
         await drive(call, _takes(PREPARE_S))
         call.world.toolstack.declare_dead(found)
     return found
