@@ -9,7 +9,13 @@ from xoproxy.simulator.rules.registry import Rules
 # What is not simulated is not advertised, like synchronising updates.
 ADVERTISED: Final = ("cluster_create", "designate_new_master", "ha_enable", "eject")
 
-_CODES: Final = {"ha_enable": "HA_ENABLE_IN_PROGRESS", "ha_disable": "HA_DISABLE_IN_PROGRESS"}
+# What blocks everything else says so in a code of its own.
+_CODES: Final = {
+    "ha_enable": "HA_ENABLE_IN_PROGRESS",
+    "ha_disable": "HA_DISABLE_IN_PROGRESS",
+    "cluster_create": "CLUSTER_CREATE_IN_PROGRESS",
+    "designate_new_master": "DESIGNATE_NEW_MASTER_IN_PROGRESS",
+}
 
 
 def refusal(db: Database, ref: str, operation: str) -> XapiError | None:

@@ -78,6 +78,8 @@ def test_a_pool_does_one_thing_at_a_time(db: Database) -> None:
     assert allowed(db, "pool", POOL) == []
     db.write("pool", POOL, "current_operations", {"OpaqueRef:t": "ha_enable"})
     assert refused(db, "pool", POOL, "eject") == ["HA_ENABLE_IN_PROGRESS"]
+    db.write("pool", POOL, "current_operations", {"OpaqueRef:t": "designate_new_master"})
+    assert refused(db, "pool", POOL, "eject") == ["DESIGNATE_NEW_MASTER_IN_PROGRESS"]
 
 
 def test_high_availability_is_on_or_off(db: Database) -> None:
