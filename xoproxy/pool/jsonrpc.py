@@ -36,6 +36,7 @@ from xoproxy.pool.legacy_events import SILENCE_S, LegacyEvents
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import in_slices
 from xoproxy.pool.trust import Trust
+from xoproxy.pool.undoing import undone_if_cancelled
 
 T = TypeVar("T")
 E = TypeVar("E", bound=replies.Envelope)
@@ -165,7 +166,11 @@ class JsonRpcClient:
         try:
             if self._session and url == self._url and await self._still_in():
                 return Answer(None, self._session)
-            session = await self._open_session(url)
+            session = await undone_if_cancelled(
+                lambda: self._open_session(url),
+                lambda session: self._leave(url, session),
+                self._settings.logout_timeout_s,
+            )
         except XapiFailure as failure:
             if failure.code in _AUTH_CODES:
                 raise PoolAuthFailed(failure.code) from failure

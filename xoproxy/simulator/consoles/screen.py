@@ -54,7 +54,8 @@ class Screen:
                 for each in PROMPT:
                     self._write(each)
             else:
-                self._write(drawable(character))
+                for each in drawable(character):
+                    self._write(each)
         self._tell()
 
     def erase(self) -> None:
