@@ -210,11 +210,7 @@ async def at_once(walk: Walk) -> None:
     for _ in range(20):
         vm, _, method, arguments = walk.choose()
         cls, message = method.split(".")
-        # A reset takes a VM out of the hands of an operation: an emergency leaves no order.
-        if (
-            message != "power_state_reset"
-            and walk.db.model.classes[cls].messages[message].has_async
-        ):
+        if walk.db.model.classes[cls].messages[message].has_async:
             tasks.append(await walk.user.call(f"Async.{method}", vm, *arguments))
         await asyncio.sleep(walk.rng.choice((0.0, 0.05, 0.5, 2.0)))
         if tasks and walk.rng.random() < 0.4:

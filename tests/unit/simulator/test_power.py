@@ -332,3 +332,21 @@ async def test_a_reset_is_for_vms_whose_host_is_lost():
         user.db.write("host_metrics", user.db.get("host", HOST, "metrics"), "live", value=False)
         await user.call("VM.power_state_reset", VM)
         assert (state(user), user.db.get("VM", VM, "consoles")) == ("Halted", [])
+
+
+@pytest.mark.parametrize("after", [0.1, 1.0, 1.6, 1.65])
+async def test_a_reset_takes_a_vm_out_of_the_hands_of_an_operation(after: float):
+    async with client() as user:
+        enable(user)
+        before = free_memory(user)
+        task = await user.call("Async.VM.start", *START)
+        await asyncio.sleep(after)
+        if state(user) == "Running":
+            metrics = user.db.get("host", HOST, "metrics")
+            user.db.write("host_metrics", metrics, "live", value=False)
+        await user.call("VM.power_state_reset", VM)
+        await asyncio.sleep(20)
+
+        assert user.db.get("task", task, "error_info") == ["VM_HALTED", VM]
+        assert (state(user), user.db.get("VM", VM, "resident_on")) == ("Halted", NULL)
+        assert free_memory(user) == before

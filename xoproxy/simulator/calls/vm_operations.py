@@ -8,9 +8,9 @@ What each writes, and in which order, is the lifecycle's; here is when, and how 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from xoproxy.simulator.calls.operations import change_of, drive, pause, wait_until_allowed
 from xoproxy.simulator.calls.registry import Call
@@ -72,13 +72,26 @@ async def perform_now(call: Call, vm: str, make: Make, *, cancellable: bool = Tr
     """Run an operation that is allowed, without another look."""
     life, job = life_of(call), Job(call.task)
     try:
-        result = await drive(call, make(life, job), cancellable=cancellable)
+        result = await drive(call, _while_ours(call, job, make(life, job)), cancellable=cancellable)
     except (XapiError, RowMissingError):
         life.power.settle(job)
         _let_come_up(call, life, vm)
         raise
     _let_come_up(call, life, vm)
     return result
+
+
+def _while_ours(call: Call, job: Job, steps: Steps) -> Generator[Any, None, Any]:
+    """Make the steps as long as nobody takes a VM out of our hands, as a reset does."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield step
+        for cls, ref in job.held:
+            if cls == "VM" and job.task not in call.db.get(cls, ref, "current_operations"):
+                raise XapiError("VM_HALTED", ref)
 
 
 def _let_come_up(call: Call, life: Life, vm: str) -> None:

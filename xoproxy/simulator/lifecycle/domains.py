@@ -24,6 +24,9 @@ _DEVICES: Final = (("VBD", "VBDs"), ("VIF", "VIFs"), ("VUSB", "VUSBs"))
 # By pool and host: the newest domain's number. Hosts do not give one twice.
 _LAST: Final[WeakKeyDictionary[Database, dict[str, int]]] = WeakKeyDictionary()
 
+# By pool and VM: the memory of domains that do not show it yet, whoever builds them.
+_GIVEN: Final[WeakKeyDictionary[Database, dict[str, int]]] = WeakKeyDictionary()
+
 
 class Domains:
     """Builds domains on hosts, and takes them down."""
@@ -33,7 +36,7 @@ class Domains:
         self._db = writes.db
         self._guests = Guests(writes)
         self._last = _LAST.setdefault(writes.db, {})
-        self._given: dict[str, int] = {}  # memory of domains that do not show it yet
+        self._given = _GIVEN.setdefault(writes.db, {})
 
     # -- on the way up -----------------------------------------------------------------------
 
