@@ -85,7 +85,7 @@ class Estate:
         self.db.create("VUSB", {"VM": usb})
         config = {"disks": DISKS.format(size=GIB)}
         self.add("template", is_a_template=True, other_config=config)
-        default = {"is_a_template": True, "is_default_template": True}
+        default: dict[str, Any] = {"is_a_template": True, "is_default_template": True}
         self.add("default template", other_config={**config, "default_template": "true"}, **default)
         self.add("driver domain", is_control_domain=True, affinity=HOST)
 
