@@ -7,8 +7,10 @@ again: `XOPROXY_SURVIVAL_SEED`, and `-k` with the scenario's name.
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,10 @@ from xoproxy.simulator.faults.kinds import KINDS
 SECONDS = 60
 PROCESSES = 2
 PATIENCE_S = 240
+UNEXPECTED = re.compile(
+    "Traceback|Exception ignored|never retrieved|never awaited|was destroyed|pool_failed|Warning"
+)
+"""In a log: a fault of ours, even if what runs survived it."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,10 +33,16 @@ def test_every_kind_of_fault_has_a_scenario():
     assert set(KINDS) - {"none"} == SCENARIOS.keys() - {MIX}
 
 
+@dataclass
+class Survival:
+    """What came of the chosen scenarios, and what was logged meanwhile."""
+
+    outcomes: dict[str, Outcome]
+    log: list[str]
+
+
 @pytest.fixture(scope="module")
-def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Outcome]:
+def survival(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Survival:
     """Run the scenarios of all tests that were chosen, at once."""
     chosen = [
         item.callspec.id
@@ -52,7 +64,7 @@ def outcomes(
                     command, cwd=ROOT, stdout=output, stderr=output
                 )
             workers.append((process, file, log))
-    found = {}
+    survived = Survival({}, [])
     for process, file, log in workers:
         try:
             code = process.wait(PATIENCE_S)
@@ -61,8 +73,14 @@ def outcomes(
         assert code == 0, log.read_text()[-5000:]
         for line in file.read_text().splitlines():
             outcome = Outcome(**json.loads(line))
-            found[outcome.name] = outcome
-    return found
+            survived.outcomes[outcome.name] = outcome
+        survived.log += log.read_text().splitlines()
+    return survived
+
+
+@pytest.fixture(scope="module")
+def outcomes(survival: Survival) -> dict[str, Outcome]:
+    return survival.outcomes
 
 
 def told(outcome: Outcome) -> str:
@@ -83,3 +101,13 @@ def told(outcome: Outcome) -> str:
 def test_the_proxy_survives(scenario: str, outcomes: dict[str, Outcome]):
     outcome = outcomes[scenario]
     assert not outcome.wrong, told(outcome)
+
+
+@pytest.mark.slow
+def test_nothing_unexpected_was_logged(survival: Survival):
+    lines = [
+        "\n".join(survival.log[max(0, at - 3) : at + 12])
+        for at, line in enumerate(survival.log)
+        if UNEXPECTED.search(line)
+    ]
+    assert not lines, "\n--\n".join(lines[:5])
