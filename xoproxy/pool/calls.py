@@ -10,6 +10,7 @@ holds no slot while it runs.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,8 @@ from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
 from xoproxy.pool.methods import Call, resolve
 
 _UNKNOWN_OUTCOME = "; whether it ran the call is unknown"
+_FORGOTTEN = "The pool forgot the task" + _UNKNOWN_OUTCOME
+_POLLS = 2
 
 
 class _Task(msgspec.Struct):
@@ -61,6 +64,8 @@ class Calls:
         self._slots = asyncio.Semaphore(max(1, settings.calls - 1))
         self._waiting = 0
         self._tasks: dict[Ref, asyncio.Future[_Task]] = {}
+        self._unseen: Counter[Ref] = Counter()
+        """How often the pool has told its news without one of the tasks."""
 
     async def call(
         self, method: str, params: Mapping[str, object], timeout_s: float | None = None
@@ -102,6 +107,18 @@ class Calls:
             for change in batch.changes:
                 if change.ref in self._tasks:
                     self._look(change.ref)
+
+    def caught_up(self) -> None:
+        """Give up tasks that the pool does not know: no event will ever tell how they ended.
+
+        A restart makes it forget them. The poll that ends first after a task was begun may have
+        looked before that; the next one tells of the task if it is still there.
+        """
+        for ref, outcome in self._tasks.items():
+            if self._store.get(ref) is None:
+                self._unseen[ref] += 1
+                if self._unseen[ref] >= _POLLS:
+                    _refuse(outcome, _FORGOTTEN)
 
     def close(self) -> None:
         """End all waits: the pool is being disconnected."""
@@ -146,6 +163,7 @@ class Calls:
             task = await outcome
         finally:
             del self._tasks[ref]
+            del self._unseen[ref]
             await self._destroy(ref)
         match task:
             case _Task(status="success"):
@@ -159,7 +177,7 @@ class Calls:
         outcome = self._tasks[ref]
         entry = self._store.get(ref)
         if entry is None:
-            _refuse(outcome, "The pool forgot the task" + _UNKNOWN_OUTCOME)
+            _refuse(outcome, _FORGOTTEN)
             return
         task = _read_task(entry.raw)
         if task.status not in _RUNNING and not outcome.done():

@@ -206,6 +206,8 @@ class SupervisedPool:
 
     def caught_up(self) -> None:
         self._expect_news()
+        if self.calls is not None:
+            self.calls.caught_up()
         if not self.live:
             self.happened(LinkEvent.CAUGHT_UP)
             self._look.set()

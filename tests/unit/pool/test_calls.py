@@ -113,6 +113,32 @@ async def test_a_task_that_vanishes_has_an_unknown_outcome():
     assert "unknown" in outcome[0].message
 
 
+async def test_a_task_that_no_event_tells_of_has_an_unknown_outcome():
+    """The pool restarted before its first event: nothing will ever change about it."""
+    world = World({"Async.VM.start": ["t"]})
+    async with world.starting() as outcome:
+        world.calls.caught_up()  # by a poll that may have begun before the call
+        await settle()
+        assert not outcome
+        world.calls.caught_up()
+    (error,) = outcome
+    assert error.code is ErrorCode.POOL_UNAVAILABLE
+    assert "unknown" in error.message
+
+
+async def test_a_task_that_runs_for_long_is_waited_for():
+    world = World({"Async.VM.start": ["t"]})
+    async with world.starting() as outcome:
+        world.calls.caught_up()
+        world.task("t")
+        for _ in range(5):
+            world.calls.caught_up()
+        await settle()
+        assert not outcome
+        world.task("t", status="success", result="<value></value>")
+    assert outcome == [""]
+
+
 async def test_disconnecting_ends_the_waiting():
     world = World({"Async.VM.start": ["t"]})
     async with world.starting() as outcome:
