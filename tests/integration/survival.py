@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,10 @@ ATTEMPTS_AT_ONCE, ATTEMPTS_PER_S = 4, 3.5
 """At most so often a pool is tried that answers nothing."""
 CALLS_PER_ATTEMPT = 2 * HOSTS
 """An attempt asks each host, one that it does not know yet by both protocols."""
+COMMANDS: list[tuple[str, str, dict[str, Any]]] = [
+    ("VM", "set_name_description", {"value": "by a command"}),
+    ("SR", "scan", {}),
+]
 LOGIN = "session.login_with_password"
 
 Listed = dict[str, dict[str, Any]]
@@ -160,6 +165,7 @@ class Run:
         self._tls = scenario.renews or self._rng.random() < TLS_SHARE
         self._began = time.monotonic()
         self._link: View | None = None
+        self._commands = 0
 
     async def run(self) -> None:
         async with (
@@ -178,12 +184,17 @@ class Run:
             self._note(pool.url)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._follow(first))]
-                sampler = group.create_task(self._sample(witness))
+                during = [
+                    group.create_task(self._sample(witness)),
+                    group.create_task(self._command_on(second, views[1])),
+                ]
                 if self._scenario.renews:
                     beside.append(group.create_task(self._operate(proxy)))
                 await self._shake(witness)
-                sampler.cancel()
+                for task in during:
+                    task.cancel()
                 await self._settle(witness, first, views)
+                await self._answered(second)
                 for task in beside:
                     task.cancel()
             await self._count_repairs(http, proxy.url)
@@ -233,6 +244,34 @@ class Run:
             # those of a link that begins anew go on in the pool until they have something to say
             self._require(waits <= 1 or self._scenario.renews, f"{waits} long polls at once")
             await asyncio.sleep(0.1)
+
+    async def _command_on(self, client: Client, view: View) -> None:
+        """Give commands all the time, half of them tasks; however they end, they do end."""
+        rng = random.Random(self._outcome.seed)
+        while True:
+            await asyncio.sleep(rng.uniform(0.2, 1.5))
+            cls, method, params = rng.choice(COMMANDS)
+            params = {
+                "self" if cls == "VM" else "sr": rng.choice(sorted(view.records(cls)))
+            } | params
+            self._commands += 1
+            call = {"type": "call", "id": f"command {self._commands}", "pool": view.pool}
+            await client.send({**call, "method": f"{cls}.{method}", "params": params})
+
+    async def _answered(self, client: Client) -> None:
+        def count() -> Counter[str]:
+            ids = [str(answer["id"]) for answer in client.answers]
+            return Counter(id_ for id_ in ids if id_.startswith("command "))
+
+        with suppress(TimeoutError):
+            await client.until(lambda: len(count()) == self._commands, timeout_s=SETTLED_S)
+        answers = count()
+        self._require(
+            len(answers) == self._commands and set(answers.values()) == {1},
+            f"{self._commands} commands, {len(answers)} answered",
+        )
+        ends = Counter(answer.get("code", answer["type"]) for answer in client.answers)
+        self._outcome.figures["commands"] = dict(ends)
 
     async def _operate(self, proxy: app.Proxy) -> None:
         """Accept whatever certificates the pool shows, once the link complains."""
