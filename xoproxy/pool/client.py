@@ -140,6 +140,10 @@ class XapiClient(Protocol):
             RequestRefused: the call is larger than XAPI takes.
         """
 
+    @property
+    def silence_s(self) -> float:
+        """How long `events` waits at most for an answer when there is no news."""
+
     async def events(
         self, classes: Sequence[XapiClass], token: str, timeout_s: float
     ) -> EventReply:

@@ -250,6 +250,14 @@ class JsonRpcClient:
             params = [self._session, *params]
         return await self._request(method, params)
 
+    @property
+    def silence_s(self) -> float:
+        """How long `events` waits at most when there is no news; see the port."""
+        settings = self._settings
+        if self._legacy is not None:
+            return SILENCE_S + settings.event_slack_s
+        return max(settings.event_timeout_s, settings.connect_timeout_s) + settings.event_slack_s
+
     async def events(
         self, classes: Sequence[XapiClass], token: str, timeout_s: float
     ) -> EventReply:

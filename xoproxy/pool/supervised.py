@@ -142,6 +142,7 @@ class SupervisedPool:
         self._logged_in_at_s: float | None = None
         self._last_event_at_s: float | None = None
         self._told: LinkStatus | None = None
+        self._client: XapiClient | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._warned = ""
         self._now = asyncio.Event()
@@ -217,13 +218,11 @@ class SupervisedPool:
 
         Polls end by themselves; but lists, which wait longer, are made between two polls.
         """
-        settings = self._settings
-        patience_s = max(settings.event_timeout_s, settings.connect_timeout_s)
         self._forget_news()
-        self._overdue = asyncio.get_running_loop().call_later(
-            patience_s + settings.event_slack_s + _SPARE_S,
-            self._news_overdue,
-        )
+        if self._client is not None:
+            self._overdue = asyncio.get_running_loop().call_later(
+                self._client.silence_s + _SPARE_S, self._news_overdue
+            )
 
     def _news_overdue(self) -> None:
         if self.live:  # if not, whoever tries to change that tells more
@@ -248,12 +247,14 @@ class SupervisedPool:
         async with self._new_client(self.config, trust) as client:
             watch = Watch(client, self.store, self, self._settings, self._held_back)
             self.counts = watch.counts
+            self._client = client
             self.calls = Calls(client, self.store, self._settings, lambda: self.live)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._keep_running(client, watch), name="link")
                     group.create_task(self._learn(client, trust), name="learning")
             finally:
+                self._client = None
                 self._forget_news()
                 self.calls.close()
                 self.calls = None

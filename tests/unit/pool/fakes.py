@@ -33,6 +33,10 @@ class ScriptedClient:
         self.classes: Sequence[XapiClass] = ()
         self.seen: list[tuple] = []
 
+    @property
+    def silence_s(self) -> float:
+        return 15.0
+
     def _next(self, name: str, default: object) -> object:
         steps = self.script.get(name)
         if steps is None:

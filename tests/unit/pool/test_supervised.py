@@ -22,9 +22,14 @@ METHODS = ["VM.get_all_records", "pool.get_all_records"]
 class Idle(ScriptedClient):
     """A pool without news, that takes its time to list a class."""
 
-    def __init__(self, list_s: float) -> None:
+    def __init__(self, list_s: float, poll_s: float | None = None) -> None:
         super().__init__({"system.listMethods": [METHODS] * 9})
         self._list_s = list_s
+        self._poll_s = poll_s
+
+    @property
+    def silence_s(self) -> float:
+        return self._poll_s or 15.0
 
     async def __aenter__(self):
         return self
@@ -34,7 +39,7 @@ class Idle(ScriptedClient):
 
     async def events(self, classes, token, timeout_s):  # noqa: ARG002 - a port
         if token:
-            await asyncio.sleep(timeout_s + 0.6)
+            await asyncio.sleep(self._poll_s or timeout_s + 0.6)
         return told("1,0", *([] if token else [mod("pool", "p", uuid="u")]))
 
     async def records(self, cls):
@@ -58,10 +63,12 @@ class Sink:
             self.states.append((now_s, status.link.state))
 
 
-async def states_with_lists_of(list_s: float) -> list[tuple[float, LinkState]]:
+async def states_with_lists_of(
+    list_s: float, poll_s: float | None = None
+) -> list[tuple[float, LinkState]]:
     """Follow a pool for a minute, and for as long as one of its lists takes."""
     sink = Sink()
-    client = Idle(list_s)
+    client = Idle(list_s, poll_s)
     pool = SupervisedPool(
         CONFIG,
         Store(CONFIG.id, "e"),
@@ -79,6 +86,13 @@ async def states_with_lists_of(list_s: float) -> list[tuple[float, LinkState]]:
 @pytest.mark.looptime
 async def test_a_pool_that_lists_quickly_is_live():
     assert [state for _, state in await states_with_lists_of(1)] == ["connecting", "live"]
+
+
+@pytest.mark.looptime
+async def test_an_old_pool_chooses_how_long_it_is_silent():
+    """`event.next` has no time-out: XAPI's heartbeat ends it after half a minute or so."""
+    states = await states_with_lists_of(1, poll_s=50)
+    assert [state for _, state in states] == ["connecting", "live"]
 
 
 @pytest.mark.looptime
