@@ -270,6 +270,21 @@ async def test_an_answer_that_got_lost_costs_nothing_but_a_list():
         assert world.witness.loads == 1
 
 
+async def test_who_waits_for_us_in_vain_gets_none_of_the_events_to_come():
+    """XAPI gives a session's events to whoever asked first, even if nobody is there any more."""
+    async with watched(generate(1, 6, 1), release=LEGACY) as world:
+        (before,) = world.simulator.database.refs("session")
+        await world.until(lambda: world.calls("event.next") > 0)
+        await world.fault("half_open")  # the wait is never answered, and nobody tells XAPI
+        await world.until(lambda: world.state is LinkState.STALE)
+        await world.until_live()
+        (after,) = world.simulator.database.refs("session")
+        assert after != before
+        for number in range(5):
+            rename_vms(world, 3, f"name {number}")
+            await world.until_equal()
+
+
 @RELEASES
 async def test_a_process_that_is_killed_is_replaced(release):
     async with watched(generate(1, 10, 14), release=release) as world:

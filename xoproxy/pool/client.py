@@ -18,6 +18,9 @@ SESSION_LOST = frozenset({"SESSION_INVALID", "HOST_IS_SLAVE", "HOST_STILL_BOOTIN
 """XAPI's codes after which only a new login helps: the server that knew our session is no more the
 coordinator, or has restarted."""
 
+NOT_LISTED = frozenset({"RBAC_PERMISSION_DENIED", "MESSAGE_METHOD_UNKNOWN", "MESSAGE_REMOVED"})
+"""XAPI's codes for a class that this pool, or this account, does not list at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:

@@ -113,6 +113,8 @@ class JsonRpcClient:
         self._session = ""
         self._reached: list[URL] = []
         """The hosts that accepted connections the last time, the likeliest first."""
+        self._spoilt: list[tuple[URL, str]] = []
+        """Sessions that must not be used any more, and where they are; a few at most."""
         self._legacy: LegacyEvents | None = None
         """Where the events of this session come from when it has no `event.from`."""
         self._slots = asyncio.Semaphore(settings.calls)
@@ -157,6 +159,8 @@ class JsonRpcClient:
         self._url, self._session = best.url, best.session
         if not same:
             self._legacy = None
+        while self._spoilt:
+            await self._leave(*self._spoilt.pop())
         for claim in others:  # it was the coordinator once, and does not know better yet
             await self._leave(claim.url, claim.session)
         return same
@@ -237,6 +241,8 @@ class JsonRpcClient:
         session, self._session = self._session, ""
         if session:
             await self._leave(self._url, session)
+        while self._spoilt:
+            await self._leave(*self._spoilt.pop())
 
     async def _leave(self, url: URL, session: str) -> None:
         try:
@@ -283,7 +289,14 @@ class JsonRpcClient:
         """Wait for `event.next` (pools without `event.from`)."""
         patience_s = SILENCE_S + self._settings.event_slack_s
         request = self._encode("event.next", [self._session])
-        reply = await self._patiently(replies.NEXT, request, patience_s, nullcontext())
+        try:
+            reply = await self._patiently(replies.NEXT, request, patience_s, nullcontext())
+        except PoolUnreachable:
+            # XAPI may still be waiting for us there, and would give it the next events: concurrent
+            # calls of one session share its queue. So that session is at its end.
+            self._spoilt.append((self._url, self._session))
+            self._session = ""
+            raise
         return _result(reply.result, reply.error)
 
     async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:

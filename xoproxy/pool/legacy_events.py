@@ -21,7 +21,7 @@ import msgspec
 
 from xoproxy.errors import XapiFailure
 from xoproxy.model import XapiClass
-from xoproxy.pool.client import SESSION_LOST
+from xoproxy.pool.client import NOT_LISTED
 from xoproxy.pool.replies import Event, EventReply
 
 SILENCE_S = 60.0
@@ -87,9 +87,9 @@ class LegacyEvents:
         try:
             return await self._source.records(cls)
         except XapiFailure as failure:
-            if failure.code in SESSION_LOST:
+            if failure.code not in NOT_LISTED:
                 raise
-            return {}  # not for this account: nor will there be events
+            return {}  # nor will there be events
 
     async def _next(self) -> list[Event]:
         try:
