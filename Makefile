@@ -28,7 +28,7 @@ demo: $(VENV)/.run
 	@$(BIN)/xoproxy demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 3 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -2,7 +2,8 @@
 
     XAPI -- pool/watch -- cache/store -- cache/journal -- sessions/group -- ws -- client
 
-Start reading at docs/architecture.md, then model.py, cache/view.py, sessions/group.py, app/composition.py.
+Start reading at docs/architecture.md, then model.py, cache/view.py, sessions/group.py,
+app/composition.py.
 """
 
 from importlib.metadata import PackageNotFoundError, version
