@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from xoproxy.cache.store import Store
-from xoproxy.errors import PoolAuthFailed, PoolError, XapiFailure
+from xoproxy.errors import PoolAuthFailed, PoolError, RequestRefused, XapiFailure
 from xoproxy.model import Batch, PoolId, Ref, XapiClass
 from xoproxy.pool import noise, trouble
 from xoproxy.pool.calls import Calls
@@ -98,8 +98,23 @@ class _HostRow(msgspec.Struct):
     address: str = ""
 
 
-_read_pool = msgspec.json.Decoder(_PoolRow).decode
-_read_host = msgspec.json.Decoder(_HostRow).decode
+def _read_pool(raw: bytes) -> _PoolRow:
+    """Read what we need of a record; a pool that tells nonsense must not end anything."""
+    try:
+        return _pool_row(raw)
+    except msgspec.MsgspecError:
+        return _PoolRow()
+
+
+def _read_host(raw: bytes) -> _HostRow:
+    try:
+        return _host_row(raw)
+    except msgspec.MsgspecError:
+        return _HostRow()
+
+
+_pool_row = msgspec.json.Decoder(_PoolRow).decode
+_host_row = msgspec.json.Decoder(_HostRow).decode
 
 
 class SupervisedPool:
@@ -327,7 +342,7 @@ class SupervisedPool:
             try:
                 pem = json_value(await client.call("host.get_server_certificate", [ref]))
                 found[address] = Certificate.from_pem(str(pem)).fingerprint
-            except (PoolError, ValueError) as error:
+            except (PoolError, RequestRefused, ValueError) as error:
                 log.debug("pool_certificate", pool=self.config.id, cause=_causes(error))
         return found
 

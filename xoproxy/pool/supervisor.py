@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
 from yarl import URL
 
 from xoproxy.cache.store import Store
-from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.errors import ErrorCode, PoolUnreachable, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.pool import noise
 from xoproxy.pool.carrier import DetectingCarrier, HttpCarrier
@@ -126,7 +127,11 @@ class Supervisor:
 
     def hosts(self, pool: PoolId, home: URL) -> list[URL]:
         """Name the hosts of a pool as far as they are known, by URLs like its configured one."""
-        return [with_address(home, address) for address in self._pools[pool].addresses()]
+        found = []
+        for address in self._pools[pool].addresses():
+            with suppress(PoolUnreachable):  # what is no address cannot be reached
+                found.append(with_address(home, address))
+        return found
 
     async def remove(self, pool: PoolId) -> None:
         """Disconnect and forget a pool; its store is the caller's to dispose of."""

@@ -1,10 +1,11 @@
 import asyncio
 
 import pytest
+from yarl import URL
 
 from xoproxy.cache.store import Store
 from xoproxy.errors import ConfigError
-from xoproxy.model import PoolId
+from xoproxy.model import PoolId, Ref, Upsert, XapiClass
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.link import LinkState
 from xoproxy.pool.supervised import Backoff
@@ -65,6 +66,23 @@ async def test_a_disabled_pool_is_shown_and_not_connected():
         await supervisor.close()
 
     assert sink.states == [("p", LinkState.DISABLED)]
+
+
+@pytest.mark.parametrize("nonsense", [b'{"uuid":7,"master":[]}', b'{"address":{}}', b"[]", b"null"])
+async def test_a_pool_that_tells_nonsense_of_itself_harms_nobody(nonsense):
+    rows = [Upsert(XapiClass(cls), Ref(cls), nonsense) for cls in ("pool", "host")]
+    store = Store(PoolId("p"), "e")
+    prepared = store.prepare(rows)
+    while prepared.step():
+        pass
+    store.commit(prepared, at_s=0)
+    async with asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, Sink(), LinkSettings(), lambda _: store)
+        supervisor.add(PoolConfig(PoolId("p"), "x", "http://127.0.0.1:9", "u", "p", enabled=False))
+        (status,) = supervisor.statuses()
+        assert (status.uuid, status.master, status.objects) == ("", "", 2)
+        assert supervisor.hosts(PoolId("p"), URL("http://127.0.0.1:9")) == []
+        await supervisor.close()
 
 
 def test_a_password_is_not_shown():
