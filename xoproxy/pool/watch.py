@@ -52,6 +52,9 @@ _STEP_EVENTS = 8
 _NO_SUCH_METHOD = frozenset({"MESSAGE_METHOD_UNKNOWN", "MESSAGE_REMOVED"})
 _REFUSED = _NO_SUCH_METHOD | {"RBAC_PERMISSION_DENIED"}
 """What will not change by asking again."""
+_APART_S = 0.02
+"""Between the beginnings of two polls while a pool goes on changing: some releases of XAPI do not
+gather changes themselves, and would be asked for each one by itself."""
 _EARLY_S = 0.05
 """XAPI itself waits so long before it looks whether there is news."""
 _EARLY_PAUSE_S = 1.0
@@ -279,6 +282,8 @@ class Watch:
         self._census.compare(self._rows, counts, self._store.by_class.count, removals)
         self.counts.mismatches = self._census.mismatch_count
         self._observer.caught_up()
+        if reply.events:
+            await asyncio.sleep(max(0.0, _APART_S - (self._clock() - now_s)))
 
     async def _mind_haste(self, reply: replies.EventReply, wait_s: float, took_s: float) -> None:
         """Pause when a pool answers at once, again and again, instead of waiting for news."""

@@ -328,3 +328,21 @@ async def test_a_broken_record_is_mended_on_its_way():
     (entry,) = world.store.entries(VM)
     assert msgspec.json.decode(entry.raw) == {"name_label": "\ufffd", "n": None}
     assert world.diary.entries == ["loaded 2", "caught up", "caught up"], "no new change"
+
+
+@pytest.mark.looptime
+async def test_a_pool_that_changes_all_the_time_is_asked_fifty_times_a_second_at_most():
+    world = World(
+        [told("1,0", POOL_ROW), *(told(f"{n},0", mod("vm", "a", n=n)) for n in range(2, 52))]
+    )
+    world.watch = Watch(
+        world.client,
+        world.store,
+        world.diary,
+        LinkSettings(messages_kept=0, audit_s=0),
+        clock=asyncio.get_running_loop().time,
+    )
+    await world.run()
+
+    assert world.watch.counts.polls == 50
+    assert asyncio.get_running_loop().time() == pytest.approx(1.0)
