@@ -268,7 +268,8 @@ class Watch:
         reply = await self._client.events(list(self._classes.values()), self._token, wait_s)
         self.counts.polls += 1
         await self._mind_haste(reply, wait_s, self._clock() - now_s)
-        if reply.events:
+        news = bool(reply.events)  # which is emptied on the way
+        if news:
             self._heard_at_s = self._clock()
         elif probing:
             self.counts.silent_tokens += 1
@@ -282,7 +283,7 @@ class Watch:
         self._census.compare(self._rows, counts, self._store.by_class.count, removals)
         self.counts.mismatches = self._census.mismatch_count
         self._observer.caught_up()
-        if reply.events:
+        if news:
             await asyncio.sleep(max(0.0, _APART_S - (self._clock() - now_s)))
 
     async def _mind_haste(self, reply: replies.EventReply, wait_s: float, took_s: float) -> None:
