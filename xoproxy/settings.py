@@ -156,7 +156,8 @@ class PoolLinkSettings(_Group):
     back within a moment."""
     backoff_max_s: Seconds = 30.0
     """Seconds between retries at most: a pool that is down all night costs little, and is seen soon
-    when it comes back."""
+    when it comes back. In the first two minutes after a good link was lost, it is tried every two
+    seconds."""
     ca_file: UserPath | None = None
     """File with certificates (PEM) of authorities beside the system's, for hosts whose certificates
     they sign. A host's own certificate is accepted by its fingerprint when its pool is added."""

@@ -63,7 +63,8 @@ class LinkSettings:
         request_timeout_s: for one call other than the long poll, and for the first list.
         logout_timeout_s: for saying good-bye.
         backoff_min_s, backoff_max_s: between attempts to reach the pool.
-        backoff_reset_s: a link that lived this long starts again at backoff_min_s.
+        backoff_reset_s: a link that lived this long starts again at backoff_min_s, and is tried
+            often for two minutes.
         auth_retry_s: between attempts when the pool refuses our password: more often could lock
             the account in a directory.
         calls: concurrent calls besides the long poll.
@@ -87,7 +88,7 @@ class LinkSettings:
     logout_timeout_s: float = 2.0
     backoff_min_s: float = 1.0
     backoff_max_s: float = 30.0
-    backoff_reset_s: float = 120.0
+    backoff_reset_s: float = 30.0
     auth_retry_s: float = 60.0
     calls: int = 8
     calls_waiting: int = 64

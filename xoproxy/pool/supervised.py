@@ -6,6 +6,7 @@ exception.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -34,6 +35,9 @@ _HOST = XapiClass("host")
 _POOL = XapiClass("pool")
 _SPARE_S = 0.5
 """A poll that is lost says so itself, and why, before its news are overdue."""
+_QUICK_S = 2.0
+_QUICK_FOR_S = 120.0
+"""Pauses are no longer than that, for so long after a link was lost that had been good."""
 _GOOD_SESSION_S = 10.0
 """A session that dies later than this after its login is replaced without a pause."""
 
@@ -69,9 +73,12 @@ class Sink(Protocol):
 class Backoff:
     """Grows the pause between attempts, and forgets the past after a good time.
 
+    A failover takes a minute or two, and whoever comes late shows old data for longer than the
+    pool was away. So after a good time the pauses stay short for that long.
+
     Args:
         least_s, most_s: bounds of the pause, jitter aside (it is half to all of the nominal one).
-        reset_s: an attempt that lived so long was none.
+        reset_s: an attempt that lived so long was a good time.
     """
 
     def __init__(self, least_s: float, most_s: float, reset_s: float) -> None:
@@ -79,13 +86,22 @@ class Backoff:
         self._most_s = most_s
         self._reset_s = reset_s
         self._next_s = least_s
+        self._quick_until_s = -math.inf
 
-    def pause_s(self, lived_s: float) -> float:
-        """Return the pause after an attempt that lived for `lived_s`."""
+    def pause_s(self, lived_s: float, now_s: float) -> float:
+        """Return the pause after an attempt.
+
+        Args:
+            lived_s: from its beginning to its failure.
+            now_s: in seconds of a monotonic clock.
+        """
         if lived_s >= self._reset_s:
             self._next_s = self._least_s
+            self._quick_until_s = now_s + _QUICK_FOR_S
         nominal_s = self._next_s
         self._next_s = min(2 * nominal_s, self._most_s)
+        if now_s < self._quick_until_s:
+            self._next_s = min(self._next_s, max(_QUICK_S, self._least_s))
         return random.uniform(nominal_s / 2, nominal_s)  # noqa: S311 - jitter
 
 
@@ -292,7 +308,8 @@ class SupervisedPool:
                 log.exception("pool_failed", pool=self.config.id)
             self.happened(*failed(cause))
             if not self._session_wore_out(cause):
-                pause_s = backoff.pause_s(time.monotonic() - began_s)
+                now_s = time.monotonic()
+                pause_s = backoff.pause_s(now_s - began_s, now_s)
                 if isinstance(cause, PoolAuthFailed):
                     pause_s = max(pause_s, settings.auth_retry_s)
                 await self._wait(pause_s)

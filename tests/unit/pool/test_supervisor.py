@@ -15,7 +15,7 @@ from xoproxy.pool.supervisor import Supervisor
 def test_pauses_grow_to_the_bound_with_jitter():
     backoff = Backoff(1, 30, 120)
 
-    pauses = [backoff.pause_s(0) for _ in range(8)]
+    pauses = [backoff.pause_s(0, 0) for _ in range(8)]
 
     for pause, nominal in zip(pauses, [1, 2, 4, 8, 16, 30, 30, 30], strict=True):
         assert nominal / 2 <= pause <= nominal
@@ -24,10 +24,21 @@ def test_pauses_grow_to_the_bound_with_jitter():
 def test_a_long_life_forgives():
     backoff = Backoff(1, 30, 120)
     for _ in range(6):
-        backoff.pause_s(119)
+        backoff.pause_s(119, 0)
 
-    assert backoff.pause_s(120) <= 1
-    assert 1 <= backoff.pause_s(0) <= 2
+    assert backoff.pause_s(120, 0) <= 1
+    assert 1 <= backoff.pause_s(0, 1) <= 2
+
+
+def test_after_a_good_time_pauses_stay_short_for_as_long_as_a_failover_takes():
+    backoff = Backoff(1, 30, 30)
+    backoff.pause_s(3600, 0)
+
+    quick = [backoff.pause_s(0, now_s) for now_s in range(2, 120, 2)]
+    assert max(quick) <= 2
+    later = [backoff.pause_s(0, now_s) for now_s in range(120, 600, 30)]
+    assert later[0] <= 2 < later[1]
+    assert 15 <= later[-1] <= 30
 
 
 class Sink:
