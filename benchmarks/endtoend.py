@@ -19,7 +19,7 @@ _BATCH_CHANGES = 15
 _FAST = 10.0
 """XAPI gathers changes for 50 ms, which would beat against our 20 batches a second; so the pool
 gathers for 5 ms, and each batch is a reply of its own."""
-_BUSY_CHANGES = 18
+_BUSY_CHANGES = 23
 """So many writes a batch make a little more than 300 changes a second: some are of one object."""
 _DROP_CHANGES = 30
 """One a second."""

@@ -34,7 +34,7 @@ from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.coordinator import Answer, find, reachable, with_address
 from xoproxy.pool.legacy_events import SILENCE_S, LegacyEvents
 from xoproxy.pool.replies import EventReply
-from xoproxy.pool.slices import in_slices
+from xoproxy.pool.slices import GREAT_BYTES, Turns, in_slices
 from xoproxy.pool.trust import Trust
 from xoproxy.pool.undoing import undone_if_cancelled
 
@@ -95,6 +95,7 @@ class JsonRpcClient:
         originator: how XAPI groups our sessions; stable, so that leaked ones of an earlier run
             count against us and not against others.
         carrier: brings requests to the pool; by default over HTTP.
+        turns: shared with other pools.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class JsonRpcClient:
         settings: LinkSettings,
         originator: str = "xoproxy",
         carrier: Carrier | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -110,6 +112,7 @@ class JsonRpcClient:
         self._home = endpoint(config.url)
         self._url = self._home
         self._carrier = carrier or HttpCarrier(settings, trust_of(config))
+        self._turns = turns or Turns()
         self._session = ""
         self._reached: list[URL] = []
         """The hosts that accepted connections the last time, the likeliest first."""
@@ -366,7 +369,8 @@ class JsonRpcClient:
         except TimeoutError as error:
             message = "The pool did not answer in time."
             raise PoolUnreachable(message, "TIMEOUT") from error
-        reply = await in_slices(replies.scan(decoder, data))
+        async with self._turns.of(great=len(data) > GREAT_BYTES):
+            reply = await in_slices(replies.scan(decoder, data))
         if not _answers(reply, request):
             raise PoolUnreachable("The answer is one to another call.", "NOT_XAPI")
         return reply

@@ -1,10 +1,37 @@
-"""Long work cut into slices, so that the loop serves others in between."""
+"""Long work cut into slices, so that the loop serves others in between.
+
+The slices of many pools would add up in one turn of the loop. So whoever has a great deal to do
+(a list of a large pool) holds the one `Turns` of all pools meanwhile; what is small passes by.
+"""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TypeVar
 
 T = TypeVar("T")
+
+GREAT_BYTES = 256 * 1024
+"""A reply of that size takes about half a millisecond to be scanned."""
+GREAT_EVENTS = 200
+"""So many take some milliseconds to be compared."""
+
+
+class Turns:
+    """Lets one at a time do what takes long."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    def of(self, *, great: bool) -> AbstractAsyncContextManager[None]:
+        """Return what to hold while doing something."""
+        return self._turn() if great else nullcontext()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._lock:
+            yield
+            await asyncio.sleep(0)  # the next one begins in another turn of the loop
 
 
 async def in_slices(work: Generator[None, None, T]) -> T:

@@ -26,6 +26,7 @@ from xoproxy.pool.client import SESSION_LOST, LinkSettings, PoolConfig, XapiClie
 from xoproxy.pool.jsonrpc import JsonRpcClient, trust_of
 from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, Phase, failed
 from xoproxy.pool.replies import json_value
+from xoproxy.pool.slices import Turns
 from xoproxy.pool.trust import Certificate, Trust
 from xoproxy.pool.watch import Watch, WatchCounts
 
@@ -144,6 +145,7 @@ class SupervisedPool:
         new_client: makes the client of a configuration and its trust.
         learnt: is told what should outlast the process.
         held_back: operations whose coming and going is not worth a change (noise.py).
+        turns: shared by all pools, for what takes long.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class SupervisedPool:
         new_client: Callable[[PoolConfig, Trust], JsonRpcClient],
         learnt: Callable[[Learnt], None],
         held_back: noise.Noise = noise.DEFAULT,
+        turns: Turns | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -167,6 +170,7 @@ class SupervisedPool:
         self._new_client = new_client
         self._learnt = learnt
         self._held_back = held_back
+        self._turns = turns or Turns()
         self._sink = sink
         known_at_s = store.known_at_s or time.time()  # of a restored store, when it was still true
         self._link = Link(Phase.PROBING, known_at_s, holds_data=store.loaded)
@@ -276,7 +280,9 @@ class SupervisedPool:
         await asyncio.sleep(after_s)
         trust = trust_of(self.config)
         async with self._new_client(self.config, trust) as client:
-            watch = Watch(client, self.store, self, self._settings, self._held_back)
+            watch = Watch(
+                client, self.store, self, self._settings, self._held_back, turns=self._turns
+            )
             self.counts = watch.counts
             self._client = client
             self.calls = Calls(client, self.store, self._settings, lambda: self.live)

@@ -19,6 +19,7 @@ from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.coordinator import with_address
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, trust_of
 from xoproxy.pool.link import LinkEvent, LinkStatus
+from xoproxy.pool.slices import Turns
 from xoproxy.pool.supervised import Learnt, Sink, SupervisedPool
 from xoproxy.pool.trust import Trust
 from xoproxy.pool.watch import WatchCounts
@@ -53,6 +54,7 @@ class Supervisor:
         self._new_store = new_store
         self._originator = originator or f"xoproxy@{socket.gethostname()}"
         self._pools: dict[PoolId, SupervisedPool] = {}
+        self._turns = Turns()
         self._news: list[Learnt] = []
         self._told = asyncio.Event()
         self._refresher = group.create_task(self._refresh(), name="pool links")
@@ -78,6 +80,7 @@ class Supervisor:
             self._new_client,
             self._learn,
             self._held_back,
+            self._turns,
         )
         self._pools[config.id] = pool
         self._start(pool, after_s)
@@ -197,7 +200,7 @@ class Supervisor:
     def _new_client(self, config: PoolConfig, trust: Trust) -> JsonRpcClient:
         settings = self._settings
         carrier = DetectingCarrier(HttpCarrier(settings, trust), XmlRpcCarrier(settings, trust))
-        return JsonRpcClient(config, settings, self._originator, carrier)
+        return JsonRpcClient(config, settings, self._originator, carrier, self._turns)
 
     async def _refresh(self) -> None:
         while True:

@@ -26,6 +26,7 @@ Every list is applied as a difference, so readers of the store see what changed 
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ from xoproxy.pool.audits import Audits
 from xoproxy.pool.census import Census
 from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
 from xoproxy.pool.messages import MESSAGE, newest, youngest
-from xoproxy.pool.slices import in_slices
+from xoproxy.pool.slices import GREAT_EVENTS, Turns, in_slices
 
 _POOL = XapiClass("pool")
 
@@ -104,6 +105,7 @@ class Watch:
         settings: time-outs and bounds.
         held_back: operations whose coming and going is not worth a change (noise.py).
         clock: monotonic seconds.
+        turns: shared with other pools.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Watch:
         settings: LinkSettings,
         held_back: noise.Noise = noise.DEFAULT,
         clock: Callable[[], float] = time.monotonic,
+        turns: Turns | None = None,
     ) -> None:
         self.counts = WatchCounts()
         self._client = client
@@ -122,6 +125,7 @@ class Watch:
         self._settings = settings
         self._held_back = held_back
         self._clock = clock
+        self._turns = turns or Turns()
         self._census = Census(settings.relist_min_s, settings.relist_max_s)
         self._classes: dict[str, XapiClass] = {}
         """Lower case, as in events, to XAPI's own case: the classes that we follow."""
@@ -372,12 +376,24 @@ class Watch:
 
     async def _commit(self, prepared: Preparation, token: str | None = None) -> Batch:
         """Prepare in slices, commit at once, tell the observer."""
+        left = await self._prepare(prepared, GREAT_EVENTS)
+        async with self._turns.of(great=left):
+            await self._prepare(prepared)
+            await asyncio.sleep(0)  # the commit is a slice of its own
+            return self._commit_now(prepared, token)
+
+    async def _prepare(self, prepared: Preparation, most: float = math.inf) -> bool:
+        """Prepare all events, or `most` of them; tells whether any are left."""
         slice_end_s = time.perf_counter() + _SLICE_S
         while prepared.step(_STEP_EVENTS):
+            if prepared.event_count >= most:
+                return True
             if time.perf_counter() >= slice_end_s:
                 await asyncio.sleep(0)
                 slice_end_s = time.perf_counter() + _SLICE_S
-        await asyncio.sleep(0)  # the commit is a slice of its own
+        return False
+
+    def _commit_now(self, prepared: Preparation, token: str | None) -> Batch:
         self.counts.unchanged += prepared.unchanged_count
         first = not self._store.loaded
         batch = self._store.commit(prepared, at_s=self._clock(), xapi_token=token)
