@@ -42,6 +42,8 @@ that has much to do."""
 HEALED_S = 8.0
 """A pool that works again is live again, likewise."""
 SETTLED_S = 30.0
+POLLED_S = 3.0
+"""A poll of the proxy under test is over by then, whoever still wants its answer."""
 LEAST_PATCHES = 20
 LEAST_KINDS = 4
 HOSTS = 3
@@ -238,11 +240,15 @@ class Run:
         await client.until(look, timeout_s=3600)
 
     async def _sample(self, witness: Witness) -> None:
-        """Never is there a second long poll."""
+        """Never is there a second long poll that we keep up."""
+        alone_at = self._now
         while True:
+            # What was asked on a connection that broke goes on in the pool until it has something
+            # to say, or its time is over.
             waits = (await witness.stats())["event_waits"]
-            # those of a link that begins anew go on in the pool until they have something to say
-            self._require(waits <= 1 or self._scenario.renews, f"{waits} long polls at once")
+            if waits <= 1 or self._scenario.renews:
+                alone_at = self._now
+            self._require(self._now - alone_at < POLLED_S, f"{waits} long polls at once")
             await asyncio.sleep(0.1)
 
     async def _command_on(self, client: Client, view: View) -> None:
