@@ -20,6 +20,7 @@ from xoproxy.errors import PoolUnreachable
 from xoproxy.pool import trouble
 from xoproxy.pool.client import LinkSettings
 from xoproxy.pool.keepalive import keep_alive
+from xoproxy.pool.slices import GREAT_BYTES, Turns
 from xoproxy.pool.trouble import Trouble
 from xoproxy.pool.trust import Trust
 
@@ -78,11 +79,13 @@ class HttpCarrier:
     Args:
         settings: time-outs and bounds.
         trust: whose certificates are good.
+        turns: shared with other pools.
     """
 
-    def __init__(self, settings: LinkSettings, trust: Trust) -> None:
+    def __init__(self, settings: LinkSettings, trust: Trust, turns: Turns | None = None) -> None:
         self._settings = settings
         self._trust = trust
+        self._turns = turns or Turns()
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -141,7 +144,9 @@ class HttpCarrier:
                     response.close()
                     why = trouble.TOO_LARGE
                     raise PoolUnreachable(why.message, why.code)
-        answer = b"".join(parts)
+        patience.reschedule(None)  # all is here; the rest is our own time
+        async with self._turns.of(great=size > GREAT_BYTES):
+            answer = b"".join(parts)  # some milliseconds, when it is a large pool's list
         if answer.startswith(_XML):
             raise NoJsonRpc(trouble.NOT_XAPI.message, trouble.NOT_XAPI.code)
         return answer

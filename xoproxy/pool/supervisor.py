@@ -199,7 +199,8 @@ class Supervisor:
 
     def _new_client(self, config: PoolConfig, trust: Trust) -> JsonRpcClient:
         settings = self._settings
-        carrier = DetectingCarrier(HttpCarrier(settings, trust), XmlRpcCarrier(settings, trust))
+        json = HttpCarrier(settings, trust, self._turns)
+        carrier = DetectingCarrier(json, XmlRpcCarrier(settings, trust))
         return JsonRpcClient(config, settings, self._originator, carrier, self._turns)
 
     async def _refresh(self) -> None:
