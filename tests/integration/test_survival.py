@@ -22,6 +22,10 @@ from xoproxy.simulator.faults.kinds import KINDS
 SECONDS = 60
 PROCESSES = 2
 PATIENCE_S = 240
+DROPPED_SOCKET = re.compile(
+    r"(Exception ignored in:|ResourceWarning: unclosed) <socket\.socket fd="
+)
+"""Connections that are cut short while they are made: the event loops drop some of them unclosed."""
 UNEXPECTED = re.compile(
     "Traceback|Exception ignored|never retrieved|never awaited|was destroyed|pool_failed|Warning"
 )
@@ -108,6 +112,6 @@ def test_nothing_unexpected_was_logged(survival: Survival):
     lines = [
         "\n".join(survival.log[max(0, at - 3) : at + 12])
         for at, line in enumerate(survival.log)
-        if UNEXPECTED.search(line)
+        if UNEXPECTED.search(line) and not DROPPED_SOCKET.search(line)
     ]
     assert not lines, "\n--\n".join(lines[:5])
