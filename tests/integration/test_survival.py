@@ -25,7 +25,7 @@ PATIENCE_S = 240
 DROPPED_SOCKET = re.compile(
     r"(Exception ignored in:|ResourceWarning: unclosed) <socket\.socket fd="
 )
-"""Connections that are cut short while they are made: the event loops drop some of them unclosed."""
+"""Connections that are cut short while they are made: event loops drop some of them unclosed."""
 UNEXPECTED = re.compile(
     "Traceback|Exception ignored|never retrieved|never awaited|was destroyed|pool_failed|Warning"
 )
