@@ -20,14 +20,14 @@ from typing import TypeAlias
 
 from yarl import URL
 
-from xoproxy.errors import PoolAuthFailed, PoolError, PoolUnreachable
+from xoproxy.errors import PoolError, PoolUnreachable
 from xoproxy.pool import trouble
+from xoproxy.pool.link import LinkEvent, failed
 
 _ROUNDS = 3
 """How often a member may name a host that we have not asked: two may name each other."""
 _GRACE_S = 0.25
 """What the others get to answer after the first one."""
-_OPERATOR_MUST_ACT = frozenset({"CERTIFICATE", "WRONG_POOL"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +177,10 @@ class _Survey:
     def problem(self) -> PoolError:
         """Say why nobody was found: what an operator must mend first, then in order of asking."""
         failures = [self._failures[url] for url in self.asked if url in self._failures]
-        failures.sort(key=lambda failure: not _is_for_operator(failure))
+        failures.sort(key=lambda failure: failed(failure)[0] is not LinkEvent.REFUSED)
         if failures:
             return failures[0]
         return PoolUnreachable("The pool's members name each other as coordinator.")
-
-
-def _is_for_operator(failure: PoolError) -> bool:
-    if isinstance(failure, PoolUnreachable):
-        return failure.code in _OPERATOR_MUST_ACT
-    return isinstance(failure, PoolAuthFailed)
 
 
 def with_address(home: URL, address: str) -> URL:
