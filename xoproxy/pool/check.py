@@ -10,7 +10,6 @@ import socket
 import time
 from calendar import timegm
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,6 +22,8 @@ from xoproxy.pool import replies
 from xoproxy.pool.client import LinkSettings, PoolConfig
 from xoproxy.pool.coordinator import with_address
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, trust_of
+from xoproxy.pool.looking import connection
+from xoproxy.pool.rows import HostRow, PoolRow, host_row, pool_row
 from xoproxy.pool.trust import Certificate, presented, trusted_by_authorities
 
 _SKEW_S = 60.0
@@ -85,24 +86,6 @@ class _FailedError(Exception):
         self.advice = advice
 
 
-class _PoolRow(msgspec.Struct):
-    uuid: str = ""
-    name_label: str = ""
-    master: str = ""
-
-
-class _HostRow(msgspec.Struct):
-    name_label: str = ""
-    address: str = ""
-    API_version_major: int = 0
-    API_version_minor: int = 0
-    software_version: dict[str, str] = {}
-
-
-_read_pool = msgspec.json.Decoder(_PoolRow).decode
-_read_host = msgspec.json.Decoder(_HostRow).decode
-
-
 async def check(
     config: PoolConfig,
     settings: LinkSettings,
@@ -146,8 +129,8 @@ class _Looks:
         self._settings = settings
         self._client = client
         self._report = report
-        self._hosts: Mapping[str, _HostRow] = {}
-        self._pool = _PoolRow()
+        self._hosts: Mapping[str, HostRow] = {}
+        self._pool = PoolRow()
         self.all = {
             "address": self._address,
             "port": self._port,
@@ -180,8 +163,8 @@ class _Looks:
 
     async def _port(self, name: str) -> Step:
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                _, writer = await asyncio.open_connection(self._url.host, self._url.port)
+            async with connection(self._url, self._settings.connect_timeout_s):
+                return Step(name, Outcome.OK, f"Port {self._url.port} accepts connections.")
         except TimeoutError:
             raise _FailedError(
                 f"Nothing answers on port {self._url.port}.",
@@ -192,10 +175,6 @@ class _Looks:
                 f"Port {self._url.port} does not accept connections ({error.strerror or error}).",
                 "Is the host up, and is this the port of its API (443 for https)?",
             ) from None
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return Step(name, Outcome.OK, f"Port {self._url.port} accepts connections.")
 
     async def _tls(self, name: str) -> Step:
         if self._url.scheme != "https":
@@ -276,8 +255,8 @@ class _Looks:
             hosts = await self._client.records(_HOST)
         except PoolError as error:
             raise _FailedError(*_said(error)) from None
-        self._hosts = {ref: _read_host(raw) for ref, raw in hosts.items()}
-        self._pool = next((_read_pool(raw) for raw in pools.values()), _PoolRow())
+        self._hosts = {ref: host_row(raw) for ref, raw in hosts.items()}
+        self._pool = next((pool_row(raw) for raw in pools.values()), PoolRow())
         report, row = self._report, self._pool
         report.pool_uuid, report.pool_name = row.uuid, row.name_label
         if self._config.uuid and row.uuid != self._config.uuid:
@@ -288,7 +267,7 @@ class _Looks:
         return Step(name, Outcome.OK, f"Pool {row.name_label!r} with {len(self._hosts)} hosts.")
 
     async def _version(self, name: str) -> Step:
-        host = self._hosts.get(self._pool.master, _HostRow())
+        host = self._hosts.get(self._pool.master, HostRow())
         api = f"{host.API_version_major}.{host.API_version_minor}"
         brand = host.software_version.get("product_brand", "XAPI")
         product = host.software_version.get("product_version", "of unknown version")
@@ -334,13 +313,12 @@ class _Looks:
         """Connect to each host at once: statistics and consoles come from there."""
         silent: list[str] = []
 
-        async def reach(host: _HostRow) -> None:
+        async def reach(host: HostRow) -> None:
             try:
                 url = with_address(self._url, host.address)
-                async with asyncio.timeout(self._settings.connect_timeout_s):
-                    _, writer = await asyncio.open_connection(url.host, url.port)
-                writer.close()
-            except (OSError, TimeoutError, PoolUnreachable):
+                async with connection(url, self._settings.connect_timeout_s):
+                    pass
+            except (OSError, PoolUnreachable):
                 silent.append(host.name_label or host.address)
 
         async with asyncio.TaskGroup() as group:

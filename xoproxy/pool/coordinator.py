@@ -23,6 +23,7 @@ from yarl import URL
 from xoproxy.errors import PoolError, PoolUnreachable
 from xoproxy.pool import trouble
 from xoproxy.pool.link import LinkEvent, failed
+from xoproxy.pool.looking import connection
 
 _ROUNDS = 3
 """How often a member may name a host that we have not asked: two may name each other."""
@@ -107,18 +108,14 @@ async def reachable(urls: Iterable[URL], within_s: float) -> list[URL]:
 async def _problem(url: URL, within_s: float) -> trouble.Trouble | None:
     """Connect, and say what prevents it."""
     try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port)
+        async with connection(url, within_s):
+            return None
     except TimeoutError:
         return trouble.TIMEOUT
     except socket.gaierror:
         return trouble.UNKNOWN_NAME
     except OSError:
         return trouble.REFUSED
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return None
 
 
 async def _until_first(urls: list[URL], ask: Callable[[URL], Awaitable[bool]]) -> None:
@@ -181,6 +178,15 @@ class _Survey:
         if failures:
             return failures[0]
         return PoolUnreachable("The pool's members name each other as coordinator.")
+
+
+def with_addresses(home: URL, addresses: Iterable[str]) -> list[URL]:
+    """Put each address into a URL; what is none cannot be reached and is left out."""
+    found = []
+    for address in addresses:
+        with suppress(PoolUnreachable):
+            found.append(with_address(home, address))
+    return found
 
 
 def with_address(home: URL, address: str) -> URL:

@@ -11,7 +11,7 @@ that hangs on them, for the log, may.
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
@@ -31,7 +31,7 @@ from xoproxy.model import XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
-from xoproxy.pool.coordinator import Answer, find, reachable, with_address
+from xoproxy.pool.coordinator import Answer, find, reachable, with_addresses
 from xoproxy.pool.legacy_events import SILENCE_S, LegacyEvents
 from xoproxy.pool.replies import EventReply
 from xoproxy.pool.slices import GREAT_BYTES, Turns, in_slices
@@ -146,10 +146,7 @@ class JsonRpcClient:
         The addresses that XAPI names have no port: scheme and port stay the configured ones.
         """
         self._carrier.forget()
-        known = [self._url, self._home]
-        for address in members:
-            with suppress(PoolUnreachable):  # what is no address cannot be asked
-                known.append(with_address(self._home, address))
+        known = [self._url, self._home, *with_addresses(self._home, members)]
         self._reached = await reachable(known, self._settings.connect_timeout_s)
 
     async def login(self, uuid: str = "") -> bool:

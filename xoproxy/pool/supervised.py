@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
-import msgspec
 import structlog
 
 from xoproxy.cache.store import Store
@@ -26,6 +25,7 @@ from xoproxy.pool.client import SESSION_LOST, LinkSettings, PoolConfig, XapiClie
 from xoproxy.pool.jsonrpc import JsonRpcClient, trust_of
 from xoproxy.pool.link import Link, LinkError, LinkEvent, LinkState, LinkStatus, Phase, failed
 from xoproxy.pool.replies import json_value
+from xoproxy.pool.rows import PoolRow, host_row, pool_row
 from xoproxy.pool.slices import Turns
 from xoproxy.pool.trust import Certificate, Trust
 from xoproxy.pool.watch import Watch, WatchCounts
@@ -106,34 +106,6 @@ class Backoff:
         return random.uniform(nominal_s / 2, nominal_s)  # noqa: S311 - jitter
 
 
-class _PoolRow(msgspec.Struct):
-    uuid: str = ""
-    master: str = ""
-
-
-class _HostRow(msgspec.Struct):
-    address: str = ""
-
-
-def _read_pool(raw: bytes) -> _PoolRow:
-    """Read what we need of a record; a pool that tells nonsense must not end anything."""
-    try:
-        return _pool_row(raw)
-    except msgspec.MsgspecError:
-        return _PoolRow()
-
-
-def _read_host(raw: bytes) -> _HostRow:
-    try:
-        return _host_row(raw)
-    except msgspec.MsgspecError:
-        return _HostRow()
-
-
-_pool_row = msgspec.json.Decoder(_PoolRow).decode
-_host_row = msgspec.json.Decoder(_HostRow).decode
-
-
 class SupervisedPool:
     """One pool while it is configured; `run` while it is enabled.
 
@@ -191,7 +163,7 @@ class SupervisedPool:
 
     def status(self) -> LinkStatus:
         entry = next(iter(self.store.entries(_POOL)), None)
-        row = _read_pool(entry.raw) if entry else _PoolRow()
+        row = pool_row(entry.raw) if entry else PoolRow()
         return LinkStatus(
             pool=self.config.id,
             name=self.config.name,
@@ -374,7 +346,7 @@ class SupervisedPool:
         return list(self._addresses().values())
 
     def _addresses(self) -> dict[Ref, str]:
-        hosts = {entry.ref: _read_host(entry.raw).address for entry in self.store.entries(_HOST)}
+        hosts = {entry.ref: host_row(entry.raw).address for entry in self.store.entries(_HOST)}
         return {ref: address for ref, address in hosts.items() if address}
 
     def _session_wore_out(self, cause: Exception) -> bool:

@@ -3,20 +3,19 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
 from yarl import URL
 
 from xoproxy.cache.store import Store
-from xoproxy.errors import ErrorCode, PoolUnreachable, RequestRefused
+from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.pool import noise
 from xoproxy.pool.carrier import DetectingCarrier, HttpCarrier
 from xoproxy.pool.check import Report, check
 from xoproxy.pool.client import LinkSettings, PoolConfig
-from xoproxy.pool.coordinator import with_address
+from xoproxy.pool.coordinator import with_addresses
 from xoproxy.pool.jsonrpc import JsonRpcClient, endpoint, trust_of
 from xoproxy.pool.link import LinkEvent, LinkStatus
 from xoproxy.pool.slices import Turns
@@ -130,11 +129,7 @@ class Supervisor:
 
     def hosts(self, pool: PoolId, home: URL) -> list[URL]:
         """Name the hosts of a pool as far as they are known, by URLs like its configured one."""
-        found = []
-        for address in self._pools[pool].addresses():
-            with suppress(PoolUnreachable):  # what is no address cannot be reached
-                found.append(with_address(home, address))
-        return found
+        return with_addresses(home, self._pools[pool].addresses())
 
     async def remove(self, pool: PoolId) -> None:
         """Disconnect and forget a pool; its store is the caller's to dispose of."""

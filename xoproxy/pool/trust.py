@@ -6,11 +6,9 @@ which nothing was accepted must be good for the system's authorities or those of
 own. Nothing older than TLS 1.2, and nothing is sent before the certificate is found good.
 """
 
-import asyncio
 import hashlib
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from yarl import URL
 
 from xoproxy.errors import ConfigError, PoolUnreachable
+from xoproxy.pool.looking import connection
 
 FINGERPRINT_BYTES = 32
 
@@ -122,11 +121,9 @@ async def presented(url: URL, within_s: float) -> Certificate:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # to look at it is not to trust it
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        async with connection(url, within_s, context) as writer:
+            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return Certificate.read(shown)
     except TimeoutError as error:
         raise PoolUnreachable("The pool did not answer in time.", "TIMEOUT") from error
@@ -134,27 +131,15 @@ async def presented(url: URL, within_s: float) -> Certificate:
         raise PoolUnreachable("The pool does not speak TLS 1.2 there.", "CERTIFICATE") from error
     except (OSError, ValueError) as error:
         raise PoolUnreachable("The pool does not accept connections.") from error
-    finally:
-        if writer is not None:
-            writer.close()
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await writer.wait_closed()
 
 
 async def trusted_by_authorities(url: URL, ca_path: Path | None, within_s: float) -> bool:
     """Tell whether the authorities vouch for what a host shows; False when nobody is there."""
-    writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port, ssl=_authorities(ca_path))
-    except (OSError, TimeoutError):
+        async with connection(url, within_s, _authorities(ca_path)):
+            return True
+    except OSError:
         return False
-    writer.close()
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(1.0):
-            await writer.wait_closed()
-    return True
 
 
 @lru_cache(maxsize=4)
