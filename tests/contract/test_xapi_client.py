@@ -309,15 +309,15 @@ async def test_nobody_there_is_told_without_the_address(carrier):
 
 async def test_only_the_accepted_certificate_gets_the_password(carrier):
     async with SimulatedPool(generate(1, 1, 1), tls=True) as simulator:
-        for pin in (None, "ab" * 32):
-            async with client_of(simulator, carrier, fingerprint=pin) as client:
+        for pins in ({}, {"127.0.0.1": "ab" * 32}):
+            async with client_of(simulator, carrier, pins=pins) as client:
                 with pytest.raises(PoolUnreachable) as caught:
                     await client.login()
             assert caught.value.code == "CERTIFICATE"
         assert simulator.control.stats()["calls"] == {}
 
-        good = simulator.hosts.coordinator.identity.fingerprint
-        async with client_of(simulator, carrier, fingerprint=good) as client:
+        good = {"127.0.0.1": simulator.hosts.coordinator.identity.fingerprint}
+        async with client_of(simulator, carrier, pins=good) as client:
             await client.login()
             assert await value(client, "VM.get_all")
 
@@ -360,7 +360,8 @@ async def test_tls_from_before_1_2_is_told_as_what_it_is(carrier):
     context.maximum_version = ssl.TLSVersion.TLSv1
     with socket.create_server(("127.0.0.1", 0)) as listener, _shaking_hands(listener, context):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        config = PoolConfig(PoolId("p"), "x", url, "root", "x", identity.fingerprint)
+        pins = {"127.0.0.1": identity.fingerprint}
+        config = PoolConfig(PoolId("p"), "x", url, "root", "x", pins=pins)
         made = carrier(SETTINGS, trust_of(config))
         async with JsonRpcClient(config, SETTINGS, carrier=made) as client:
             with pytest.raises(PoolUnreachable, match=r"before 1\.2") as caught:

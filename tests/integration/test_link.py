@@ -260,7 +260,7 @@ async def test_an_accepted_certificate_is_recognised():
 
 
 async def test_another_certificate_than_the_accepted_one_is_refused():
-    async with watched(SMALL, live=False, tls=True, fingerprint="ab" * 32) as world:
+    async with watched(SMALL, live=False, tls=True, pins={"127.0.0.1": "ab" * 32}) as world:
         await world.until(lambda: world.state is LinkState.ERROR)
         assert world.error_code == "CERTIFICATE"
         assert world.calls("session.login_with_password") == 0

@@ -231,7 +231,8 @@ async def watched(
                 witness = Witness()
                 supervisor = Supervisor(group, witness, settings, lambda pool: Store(pool, "e"))
                 if trusted:
-                    changes["fingerprint"] = simulator.hosts.coordinator.identity.fingerprint
+                    coordinator = simulator.hosts.coordinator
+                    changes["pins"] = {coordinator.address: coordinator.identity.fingerprint}
                 supervisor.add(config(simulator, **changes))
                 world = Watched(simulator, supervisor, witness)
                 try:

@@ -31,10 +31,9 @@ class PoolConfig:
         name: for people.
         url: scheme, host and port: "https://10.0.0.1"; any other part is refused.
         username, password: of an account on the pool.
-        fingerprint: SHA-256 of the configured host's certificate, in hex (colons allowed).
         enabled: whether to connect.
-        pins: the same for any host of the pool, by address. A host without must have a certificate
-            that is good for the authorities.
+        pins: address of a host -> SHA-256 of its certificate, in hex (colons allowed). A host
+            without must have a certificate that is good for the authorities.
         ca_path: authorities (PEM) beside the system's.
         uuid: of XAPI's pool, "" when it is not known yet; no other pool is taken for it.
     """
@@ -44,7 +43,6 @@ class PoolConfig:
     url: str
     username: str
     password: str = field(repr=False)
-    fingerprint: str | None = None
     enabled: bool = True
     pins: Mapping[str, str] = field(default_factory=dict)
     ca_path: Path | None = None

@@ -75,10 +75,7 @@ def endpoint(url: str) -> URL:
 
 def trust_of(config: PoolConfig) -> Trust:
     """Say what the hosts of a pool must show."""
-    pins = dict(config.pins)
-    if config.fingerprint:
-        pins.setdefault(endpoint(config.url).host or "", config.fingerprint)
-    return Trust(pins, config.ca_path)
+    return Trust(config.pins, config.ca_path)
 
 
 class _Request(NamedTuple):

@@ -60,7 +60,7 @@ async def test_pools_that_cannot_be_are_refused_before_anything_runs():
         supervisor = Supervisor(group, Sink(), LinkSettings(), lambda pool: Store(pool, "e"))
         for bad in (
             PoolConfig(PoolId("p"), "x", "ftp://h", "u", "p"),
-            PoolConfig(PoolId("p"), "x", "https://h", "u", "p", fingerprint="12:34"),
+            PoolConfig(PoolId("p"), "x", "https://h", "u", "p", pins={"h": "12:34"}),
         ):
             with pytest.raises(ConfigError):
                 supervisor.add(bad)

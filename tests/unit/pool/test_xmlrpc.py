@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -73,8 +73,10 @@ async def post(carrier, url, body=None, patience_s=5.0) -> bytes:
 
 def pids() -> set[int]:
     """Name the processes that this one has begun and that run."""
-    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
-    begun = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    begun: set[int] = set()
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            begun.update(map(int, (task / "children").read_text().split()))
     return set(filter(_runs, begun))
 
 
