@@ -491,9 +491,7 @@ class Question:
             record = permitted(pool, rights, reference) if cls in shown else None
             if record is not None and self._matches(cls, record, pool, rights):
                 mask = masks.get(cls)
-                shown[cls][reference] = {
-                    f: v for f, v in record.items() if mask is None or f in mask
-                }
+                shown[cls][reference] = record if mask is None else _masked(record, mask)
         return shown
 
     def _matches(self, cls: str, record: Record, pool: Pool, rights: Visibility) -> bool:
@@ -504,11 +502,28 @@ class Question:
         return self.condition.judge(record, lambda target: permitted(pool, rights, target))
 
 
+def _masked(record: Record, mask: tuple[str, ...]) -> Record:
+    """Show the fields that are named, and the keys of maps; docs/queries.md, "Fields"."""
+    shown: Record = {f: v for f, v in record.items() if f in mask}
+    for path in mask:
+        field, dot, key = path.partition(".")
+        if dot and field in record and field not in mask:
+            key = json.loads(key) if key.startswith('"') else key
+            kept = shown.setdefault(field, {})
+            if key in record[field]:
+                kept[key] = record[field][key]
+    return shown
+
+
 _ASKED = [("*",), ("VM",), ("VM", "host"), ("VBD",), ("VBD", "VDI"), ("VM", "SR"), ("*",)]
 _MASKS = [
     ("VM", ("name_label", "power_state")),
     ("VM", ("tags", "other_config", "resident_on")),
     ("VM", ()),
+    ("VM", ("other_config.k", 'other_config."a/b"', 'other_config.""', "power_state")),
+    ("VM", ("current_operations.task-1", "other_config.secret-x")),
+    ("VDI", ("other_config.k", "other_config", "tags")),
+    ("SR", ('other_config."~"',)),
     ("VBD", ("VM",)),
     ("host", ("resident_VMs", "enabled")),
 ]

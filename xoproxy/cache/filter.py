@@ -26,6 +26,7 @@ from xoproxy.cache.filter_syntax import (
     parse,
 )
 from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, regex_of, value_check
+from xoproxy.cache.query_error import quoted
 from xoproxy.cache.regex import MAX_SIZE
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
 from xoproxy.model import Ref, XapiClass
@@ -302,7 +303,7 @@ def _no_field(schema: Schema, classes: Collection[XapiClass], name: str, term: T
     elif close := get_close_matches(name.lower(), known, n=1):
         hint = f"did you mean {known[close[0]]}?"
     who = f"{next(iter(classes))} has no" if len(classes) == 1 else "none of the classes has a"
-    return FilterError(f"{who} field {name!r}", term.position, hint)
+    return FilterError(f"{who} field {quoted(name)}", term.position, hint)
 
 
 def _never(_fields: Members, _follow: Follow) -> bool:

@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-from xoproxy.errors import ClientError
+from xoproxy.cache.query_error import QueryError
 
 MAX_LENGTH = 4096
 MAX_NESTING = 50
 MAX_TERMS = 200
 
 
-class FilterError(ClientError):
-    """The filter cannot be understood; all of it may be shown to the client.
+class FilterError(QueryError):
+    """The filter cannot be understood.
 
     Args:
         message: one sentence.
@@ -37,11 +37,10 @@ class FilterError(ClientError):
         hint: what to write instead, if we have an idea.
     """
 
+    position: int
+
     def __init__(self, message: str, position: int, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.position = position
-        self.hint = hint
+        super().__init__(message, position, hint, at="/filter")
 
 
 class Op(Enum):
@@ -98,7 +97,7 @@ class Term:
     value_position: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        path = ".".join(map(_name, self.path))
+        path = path_text(self.path)
         return f"{path}:{self.criterion}" if path else str(self.criterion)
 
 
@@ -183,6 +182,35 @@ _PATH = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*(?=:)", re.DOTALL)
 _NAME = re.compile(_SEGMENT, re.DOTALL)
 _COMPARISON = re.compile(r"[<>]=?|=")
 _WORD_ENDS = frozenset("|) \t\r\n")
+
+
+_PATH_ALONE = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*", re.DOTALL)
+
+
+def path_text(names: Iterable[str]) -> str:
+    """Write a path in the one way that stands for it."""
+    return ".".join(map(_name, names))
+
+
+def parse_path(text: str) -> tuple[str, ...]:
+    """Read a path that stands alone: `name_label`, `other_config."xo:id"`.
+
+    Raises:
+        QueryError: it is none; the position is one in `text`.
+    """
+    if len(text) > MAX_LENGTH:
+        raise QueryError(f"a path has at most {MAX_LENGTH} characters", MAX_LENGTH)
+    found = _PATH_ALONE.match(text)
+    end = found.end() if found else 0
+    if found is not None and end == len(text):
+        return tuple(_unquoted(name) for name in _NAME.findall(text))
+    if text[end : end + 2] == '."':
+        raise QueryError("this quotation mark is not closed", end + 1)
+    name, dot, rest = text.partition(".")
+    if not name or (dot and not rest):
+        raise QueryError("a name is missing here", len(text))
+    hint = f"put the key in quotes: {path_text((name, rest))}" if rest else None
+    raise QueryError(f"unexpected {text[end]!r}", end, hint)
 
 
 Resolve = Callable[[Term], Term]

@@ -1,4 +1,4 @@
-"""What a client asked for, checked: classes, pools, a filter and fields.
+"""What a client asked for, checked: classes, pools, a filter, fields, and how often.
 
 A query from the wire is plain data (`parse_query`); a `Query` is frozen and hashable, so that equal
 questions share one view. What later versions of the protocol offer is refused by name, and so is a
@@ -8,14 +8,17 @@ misspelt member: a query that silently ignored `flter` would send everything.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NoReturn
+from operator import itemgetter
 
 import msgspec
 
-from xoproxy.cache.filter import Filter, FilterError, parse_filter
+from xoproxy.cache.fields import Mask, field_path
+from xoproxy.cache.filter import Filter, parse_filter
+from xoproxy.cache.query_error import QueryError, quoted
 from xoproxy.cache.schema import SCHEMA, Schema
-from xoproxy.errors import ClientError
 from xoproxy.model import PoolId, XapiClass
+
+__all__ = ["ALL", "Query", "QueryError", "parse_query"]
 
 ALL = (XapiClass("*"),)
 """`Query.classes` of a query for every class that a pool has."""
@@ -23,25 +26,10 @@ ALL = (XapiClass("*"),)
 MAX_CLASSES = 100
 MAX_FIELDS = 1000
 MAX_POOLS = 1000
+MIN_RATE, MAX_RATE = 0.01, 100.0
 
-_MEMBERS = ("classes", "pools", "filter", "fields")
-_LATER = ("order", "window", "facets", "rate")
-
-
-class QueryError(ClientError):
-    """The query cannot be understood; all of it may be shown to the client.
-
-    Args:
-        message: one sentence.
-        position: where in the filter, in characters; None when it is not about the filter.
-        hint: what to write instead, if we have an idea.
-    """
-
-    def __init__(self, message: str, position: int | None = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.position = position
-        self.hint = hint
+_MEMBERS = ("classes", "pools", "filter", "fields", "rate")
+_LATER = ("order", "window", "facets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +41,14 @@ class Query:
         pools: sorted; None for all that the user may see.
         filter: which objects; None for all.
         masks: the fields asked for per class, sorted; a class that is missing here has all.
+        rate: at most so many patches a second; None for as many as there are.
     """
 
     classes: tuple[XapiClass, ...]
     pools: tuple[PoolId, ...] | None = None
     filter: Filter | None = None
-    masks: tuple[tuple[XapiClass, frozenset[str]], ...] = ()
+    masks: tuple[tuple[XapiClass, Mask], ...] = ()
+    rate: float | None = None
 
     @property
     def view_key(self) -> bytes:
@@ -70,7 +60,7 @@ class Query:
             [
                 self.classes,
                 self.filter.text if self.filter else None,
-                [[cls, sorted(names)] for cls, names in self.masks],
+                [[cls, mask.texts] for cls, mask in self.masks],
             ]
         )
 
@@ -79,12 +69,9 @@ class Query:
         asked = pool_classes if self.classes == ALL else set(self.classes) & set(pool_classes)
         return tuple(sorted(asked))
 
-    def mask(self, cls: XapiClass) -> frozenset[str] | None:
+    def mask(self, cls: XapiClass) -> Mask | None:
         """Return the fields of the class that are asked for; None for all."""
-        for masked, names in self.masks:
-            if masked == cls:
-                return names
-        return None
+        return dict(self.masks).get(cls)
 
 
 def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
@@ -101,9 +88,9 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         raise QueryError("query must be a map")
     for member in value:
         if member in _LATER:
-            raise QueryError(f"{member} is not supported yet")
+            raise QueryError(f"{member} is not supported yet", at=f"/{member}")
         if member not in _MEMBERS:
-            raise QueryError(f"a query has no {member!r}", hint=_close(member, _MEMBERS))
+            raise QueryError(f"a query has no {quoted(member)}", hint=_close(member, _MEMBERS))
     classes = _classes(value.get("classes"), schema)
     asked = schema.classes if classes == ALL else classes
     return Query(
@@ -111,6 +98,7 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         _pools(value.get("pools")),
         _filter(value.get("filter"), asked, schema),
         _masks(value.get("fields"), asked, schema),
+        _rate(value.get("rate")),
     )
 
 
@@ -120,40 +108,43 @@ def _close(word: object, known: Iterable[str]) -> str | None:
     return f"did you mean {by_lower[found[0]]}?" if found else None
 
 
-def _texts(value: object, what: str, limit: int) -> list[str]:
+def _texts(value: object, what: str, limit: int, at: str) -> list[str]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise QueryError(f"{what} must be a list of texts")
+        raise QueryError(f"{what} must be a list of texts", at=at)
     if len(value) > limit:
-        raise QueryError(f"{what}: at most {limit}")
+        raise QueryError(f"{what}: at most {limit}", at=at)
     return list(value)
 
 
 def _classes(value: object, schema: Schema) -> tuple[XapiClass, ...]:
-    if value is None:
-        raise QueryError("classes is missing", hint='["VM", "host"], or ["*"] for all')
-    names = _texts(value, "classes", MAX_CLASSES)
-    if not names:
-        raise QueryError("classes is empty", hint='["VM", "host"], or ["*"] for all')
+    if value is None or value == []:
+        what = "missing" if value is None else "empty"
+        raise QueryError(
+            f"classes is {what}", hint='["VM", "host"], or ["*"] for all', at="/classes"
+        )
+    names = _texts(value, "classes", MAX_CLASSES, "/classes")
     if names == ["*"]:
         return ALL
-    for name in names:
-        _known_class(name, schema)
+    for number, name in enumerate(names):
+        _known_class(name, schema, f"/classes/{number}")
     return tuple(sorted(set(map(XapiClass, names))))
 
 
-def _known_class(name: object, schema: Schema) -> None:
+def _known_class(name: object, schema: Schema, at: str) -> XapiClass:
     if name == "*":
-        raise QueryError('"*" stands alone in classes')
-    if name not in schema.classes:
-        raise QueryError(f"there is no class {name!r}", hint=_close(name, schema.classes))
+        raise QueryError('"*" stands alone in classes', at=at)
+    if not isinstance(name, str) or name not in schema.classes:
+        hint = _close(name, schema.classes)
+        raise QueryError(f"there is no class {quoted(name)}", hint=hint, at=at)
+    return XapiClass(name)
 
 
 def _pools(value: object) -> tuple[PoolId, ...] | None:
     if value is None:
         return None
-    pools = _texts(value, "pools", MAX_POOLS)
+    pools = _texts(value, "pools", MAX_POOLS, "/pools")
     if not pools:
-        raise QueryError("pools is empty", hint="leave it out for all pools")
+        raise QueryError("pools is empty", hint="leave it out for all pools", at="/pools")
     return tuple(sorted(set(map(PoolId, pools))))
 
 
@@ -161,37 +152,52 @@ def _filter(value: object, classes: Collection[XapiClass], schema: Schema) -> Fi
     if value is None:
         return None
     if not isinstance(value, str):
-        raise QueryError("filter must be text")
+        raise QueryError("filter must be text", at="/filter")
     if not value.strip():  # an empty search box asks for everything
         return None
-    try:
-        return parse_filter(value, classes, schema)
-    except FilterError as error:
-        raise QueryError(error.message, error.position, error.hint) from error
+    return parse_filter(value, classes, schema)
 
 
 def _masks(
     value: object, classes: Collection[XapiClass], schema: Schema
-) -> tuple[tuple[XapiClass, frozenset[str]], ...]:
+) -> tuple[tuple[XapiClass, Mask], ...]:
     if value is None:
         return ()
     if not isinstance(value, Mapping):
-        raise QueryError("fields must be a map of classes to lists of fields")
-    masks = {}
-    for cls, names in value.items():
-        _known_class(cls, schema)
+        raise QueryError("fields must be a map of classes to lists of fields", at="/fields")
+    masks: dict[XapiClass, Mask] = {}
+    room = MAX_FIELDS
+    for name, fields in value.items():
+        at = f"/fields/{name}"
+        cls = _known_class(name, schema, "/fields")
         if cls not in classes:
-            raise QueryError(f"fields: class {cls} is not asked for")
-        masks[XapiClass(cls)] = frozenset(_texts(names, f"fields of {cls}", MAX_FIELDS))
-        for name in sorted(masks[XapiClass(cls)]):
-            if name not in schema.fields(XapiClass(cls)):
-                _refuse_field(name, XapiClass(cls), schema)
-    if sum(map(len, masks.values())) > MAX_FIELDS:
-        raise QueryError(f"fields: at most {MAX_FIELDS}")
-    return tuple(sorted(masks.items()))
+            raise QueryError(f"fields: class {cls} is not asked for", at=at)
+        texts = _texts(fields, f"fields of {cls}", MAX_FIELDS, at)
+        masks[cls] = _mask(texts, cls, schema, at)
+        room -= len(set(texts))
+    if room < 0:
+        raise QueryError(f"fields: at most {MAX_FIELDS}", at="/fields")
+    return tuple(sorted(masks.items(), key=itemgetter(0)))
 
 
-def _refuse_field(name: str, cls: XapiClass, schema: Schema) -> NoReturn:
-    if name.startswith("$"):
-        raise QueryError(f"fields of {cls}: {name} always comes", hint="leave it out")
-    raise QueryError(f"{cls} has no field {name!r}", hint=_close(name, schema.fields(cls)))
+def _mask(texts: list[str], cls: XapiClass, schema: Schema, at: str) -> Mask:
+    paths = []
+    for number, text in enumerate(texts):
+        try:
+            paths.append(field_path(text, cls, schema))
+        except QueryError as error:
+            error.at = f"{at}/{number}"
+            raise
+    return Mask.of(paths)
+
+
+def _rate(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise QueryError(
+            "rate must be a number", hint="patches a second, for example 1", at="/rate"
+        )
+    if not MIN_RATE <= value <= MAX_RATE:  # which NaN fails, too
+        raise QueryError(f"rate is from {MIN_RATE} to {MAX_RATE:.0f} patches a second", at="/rate")
+    return float(value)

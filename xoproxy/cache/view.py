@@ -22,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from xoproxy.cache.diff import Fields, split
+from xoproxy.cache.fields import Mask
 from xoproxy.cache.filter import Filter
 from xoproxy.cache.state import Merged, State, merge
 from xoproxy.cache.store import Store
@@ -125,7 +126,7 @@ class View:
 
     classes: tuple[XapiClass, ...]
     filter: Filter | None
-    masks: tuple[tuple[XapiClass, frozenset[str]], ...]
+    masks: tuple[tuple[XapiClass, Mask], ...]
     visibility: Visibility
 
     @property
@@ -171,7 +172,7 @@ class Eyes:
     def masked(self, cls: XapiClass, fields: Fields) -> Fields:
         """Take out what the query does not ask for."""
         mask = self._masks.get(cls)
-        return fields if mask is None else {n: v for n, v in fields.items() if n in mask}
+        return fields if mask is None else mask.cut(fields)
 
     def look(self, entry: Entry) -> Fields | None:
         """Return the object as the view shows it; None when it is not in the view."""

@@ -111,7 +111,7 @@ def _refused(message: Message) -> None:
     data = message.get("data") or {}
     position, hint = data.get("position"), data.get("hint")
     text = message["message"]
-    if position is not None:
+    if position is not None and data.get("at", "/filter") == "/filter":
         text += f" (at character {position + 1})"
     raise QueryRefused(f"{text}: {hint}" if hint else text)
 

@@ -168,8 +168,7 @@ class Session:
         try:
             query = parse_query(message.query)
         except QueryError as error:
-            data = {"position": error.position, "hint": error.hint}
-            raise RequestRefused(ErrorCode.BAD_QUERY, error.message, data) from error
+            raise RequestRefused(ErrorCode.BAD_QUERY, error.message, error.data) from error
         pools = self._pools(query)
         resume = self._hub.resume_positions(message.resume)
         if len(self.client.members) + len(pools) > self._limits.views:

@@ -1,5 +1,6 @@
 import pytest
 
+from xoproxy.cache.fields import Mask
 from xoproxy.cache.query import ALL, MAX_CLASSES, MAX_FIELDS, Query, QueryError, parse_query
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.model import XapiClass
@@ -28,7 +29,7 @@ def test_a_query_with_everything():
     assert query.pools == ("p1", "p2")
     assert query.filter is not None
     assert query.filter.text == 'tags:"prod"'
-    assert query.mask(VM) == frozenset({"name_label", "power_state"})
+    assert query.mask(VM) == Mask(frozenset({"name_label", "power_state"}))
     assert query.mask(HOST) is None
 
 
@@ -43,7 +44,7 @@ def test_a_blank_filter_is_no_filter():
 
 
 def test_a_class_may_be_asked_for_without_fields():
-    assert parse_query({"classes": ["VM"], "fields": {"VM": []}}).mask(VM) == frozenset()
+    assert parse_query({"classes": ["VM"], "fields": {"VM": []}}).mask(VM) == Mask(frozenset())
 
 
 def test_all_classes():
@@ -115,7 +116,11 @@ def test_the_view_key_stays_the_same_for_ever():
         ({"classes": ["VM"], "order": ["name_label"]}, "order is not supported yet", None),
         ({"classes": ["VM"], "window": [0, 10]}, "window is not supported yet", None),
         ({"classes": ["VM"], "facets": ["tags"]}, "facets is not supported yet", None),
-        ({"classes": ["VM"], "rate": 1}, "rate is not supported yet", None),
+        ({"classes": ["VM"], "rate": "1"}, "rate must be a number", "for example 1"),
+        ({"classes": ["VM"], "rate": True}, "rate must be a number", None),
+        ({"classes": ["VM"], "rate": 0}, "rate is from 0.01 to 100", None),
+        ({"classes": ["VM"], "rate": 101}, "rate is from 0.01 to 100", None),
+        ({"classes": ["VM"], "rate": float("nan")}, "rate is from 0.01 to 100", None),
         ({"classes": "VM"}, "classes must be a list of texts", None),
         ({"classes": ["VM", 1]}, "classes must be a list of texts", None),
         ({"classes": []}, "classes is empty", '["*"]'),
@@ -145,7 +150,6 @@ def test_a_wrong_query_is_refused(value, message, hint):
         parse_query(value)
 
     assert message in raised.value.message
-    assert raised.value.position is None
     if hint is not None:
         assert hint in (raised.value.hint or "")
 
@@ -161,8 +165,76 @@ def test_a_wrong_filter_keeps_its_place_and_hint():
     with pytest.raises(QueryError) as raised:
         parse_query({"classes": ["VM"], "filter": "web powerstate:Running"})
 
-    assert (raised.value.message, raised.value.position, raised.value.hint) == (
-        "VM has no field 'powerstate'",
-        4,
-        "did you mean power_state?",
+    assert raised.value.message == "VM has no field 'powerstate'"
+    assert raised.value.data == {
+        "at": "/filter",
+        "position": 4,
+        "hint": "did you mean power_state?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "data"),
+    [
+        (
+            {"classes": ["VM", "hsot"]},
+            {"at": "/classes/1", "position": None, "hint": "did you mean host?"},
+        ),
+        (
+            {"fields": {"VM": ["uuid", "other_confg.folder"]}},
+            {"at": "/fields/VM/1", "position": 0, "hint": "did you mean other_config?"},
+        ),
+        (
+            {"fields": {"VM": ["name_label.x"]}},
+            {"at": "/fields/VM/0", "position": 11, "hint": "write name_label"},
+        ),
+        ({"fields": {"host": []}}, {"at": "/fields/host", "position": None, "hint": None}),
+        ({"rate": 0}, {"at": "/rate", "position": None, "hint": None}),
+    ],
+)
+def test_an_error_says_where_it_is(query, data):
+    with pytest.raises(QueryError) as raised:
+        parse_query({"classes": ["VM"], **query})
+
+    assert raised.value.data == data
+
+
+def test_what_a_client_wrote_is_not_repeated_at_length():
+    for query in (
+        {"classes": ["x" * 100_000]},
+        {"classes": ["VM"], "x" * 100_000: 1},
+        {"classes": ["VM"], "fields": {"VM": ["x" * 4_000]}},
+        {"classes": ["VM"], "fields": {"VM": ["x" * 100_000]}},
+        {"classes": ["VM"], "fields": {"x" * 100_000: []}},
+        {"classes": ["VM"], "filter": "x" * 4_000 + ":1"},
+    ):
+        with pytest.raises(QueryError) as raised:
+            parse_query(query)
+        assert len(raised.value.message) < 200
+        assert len(raised.value.at or "") < 200
+
+
+def test_keys_of_maps_are_part_of_the_view():
+    one = parse_query(
+        {"classes": ["VM"], "fields": {"VM": ["uuid", 'other_config."xo:id"', "other_config.a"]}}
     )
+    two = parse_query(
+        {"classes": ["VM"], "fields": {"VM": ['other_config."a"', 'other_config."xo:id"', "uuid"]}}
+    )
+    other = parse_query({"classes": ["VM"], "fields": {"VM": ["uuid", "other_config.a"]}})
+
+    assert one == two
+    assert one.view_key == two.view_key
+    assert (
+        one.view_key
+        == b'[["VM"],null,[["VM",["other_config.\\"xo:id\\"","other_config.a","uuid"]]]]'
+    )
+    assert other != one
+    assert other.view_key != one.view_key
+
+
+def test_the_rate_is_no_part_of_the_view():
+    slow, quick = (parse_query({"classes": ["VM"], "rate": rate}) for rate in (1, 2.5))
+
+    assert (slow.rate, quick.rate) == (1.0, 2.5)
+    assert slow.view_key == quick.view_key == parse_query({"classes": ["VM"]}).view_key

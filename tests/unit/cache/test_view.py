@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.properties.world import RIGHTS, Tagged
+from xoproxy.cache.fields import FieldPath, Mask, field_path
 from xoproxy.cache.filter import parse_filter
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
@@ -47,7 +48,10 @@ def commit(store, *events):
 def view(*classes, text=None, masks=(), rights=None):
     classes = classes or (VM,)
     expression = parse_filter(text, classes) if text else None
-    frozen = tuple((cls, frozenset(names)) for cls, names in masks)
+    frozen = tuple(
+        (cls, Mask.of(field_path(n, cls) if "." in n else FieldPath(n) for n in names))
+        for cls, names in masks
+    )
     return View(tuple(sorted(classes)), expression, frozen, rights or Everything())
 
 

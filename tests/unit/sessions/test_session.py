@@ -222,22 +222,24 @@ class TestSubscribe:
     @pytest.mark.parametrize(
         ("query", "data"),
         [
-            ({}, {"position": None, "hint": '["VM", "host"], or ["*"] for all'}),
-            ({"classes": ["vm"]}, {"position": None, "hint": "did you mean VM?"}),
+            ({}, ("/classes", None, '["VM", "host"], or ["*"] for all')),
+            ({"classes": ["vm"]}, ("/classes/0", None, "did you mean VM?")),
             (
                 {"classes": ["VM"], "filter": "name_label:x powr_state:Running"},
-                {"position": 13, "hint": "did you mean power_state?"},
+                ("/filter", 13, "did you mean power_state?"),
             ),
-            ({"classes": ["VM"], "window": [0, 10]}, {"position": None, "hint": None}),
-            ({"classes": ["VM"], "order": ["name_label"]}, {"position": None, "hint": None}),
-            ({"classes": ["VM"], "facets": ["power_state"]}, {"position": None, "hint": None}),
-            ({"classes": ["VM"], "rate": 1}, {"position": None, "hint": None}),
-            ({"classes": ["secret"]}, {"position": None, "hint": "did you mean secret?"}),
+            (
+                {"classes": ["VM"], "fields": {"VM": ["other_config.xo:id"]}},
+                ("/fields/VM/0", 15, 'put the key in quotes: other_config."xo:id"'),
+            ),
+            ({"classes": ["VM"], "rate": 1000}, ("/rate", None, None)),
+            ({"classes": ["secret"]}, ("/classes/0", None, "did you mean secret?")),
         ],
     )
     def test_a_query_that_cannot_be_understood_says_where_and_what_instead(
         self, client, query, data
     ):
+        data = dict(zip(("at", "position", "hint"), data, strict=True))
         client.says("subscribe", id=9, query=query)
 
         answer = error(client)
