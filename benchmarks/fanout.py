@@ -3,69 +3,30 @@
 import asyncio
 import ctypes
 from array import array
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from benchmarks.figures import Measured
-from benchmarks.line import Line
 from benchmarks.rig import BenchError, Stopwatch, compiled, median_of
+from benchmarks.served import Served
 from benchmarks.system import EVERYTHING, SNAPSHOT_DONE, Load, load
-from xoproxy.cache.view import Everything, Visibility
-from xoproxy.model import PoolId, Ref, Upsert, XapiClass
-from xoproxy.ws.endpoint import ConnectionLimits, Endpoint, answer_deflate
+from xoproxy.model import Ref, Upsert, XapiClass
 
 _FRAME_BYTES = 300
 _VM = XapiClass("VM")
 _REF = Ref("OpaqueRef:00000000-0000-0000-0000-000000000001")
 
 
-@dataclass(frozen=True, slots=True)
-class _Anybody:
-    """Whoever connects, with every right (fits `ws.endpoint.Principal`)."""
-
-    name: str = "benchmark"
-    role: str = "administrator"
-    credential: str = "benchmark"
-    expires_at_s: float | None = None
-    may_call: bool = False
-
-    def visibility(self, pool: PoolId) -> Visibility | None:
-        del pool
-        return Everything()
-
-
-class _Welcoming:
-    """Lets everybody in (fits `ws.endpoint.Authenticator`)."""
-
-    async def by_password(
-        self, username: str, password: str, otp: str | None, remote: str
-    ) -> _Anybody:
-        raise NotImplementedError
-
-    async def by_token(self, token: str) -> _Anybody:
-        del token
-        return _Anybody()
-
-
-class _NoCalls:
-    async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        raise NotImplementedError
-
-
 class Server:
     """Hub and endpoint on a loopback port, flushed by hand."""
 
     def __init__(self) -> None:
-        self.line = Line()
-        self.endpoint = Endpoint(
-            self.line.hub, _Welcoming(), _NoCalls(), self.line.framing, ConnectionLimits()
-        )
+        self._served = Served()
+        self.line = self._served.line
+        self.endpoint = self._served.endpoint
+        self.listening = self._served.listening
         self.number = 0
         self.change()
 
@@ -86,20 +47,6 @@ class Server:
         while hub.has_work:
             for _ in hub.flush():
                 await asyncio.sleep(0)
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        application = web.Application()
-        application.on_response_prepare.append(answer_deflate)
-        application.router.add_get("/ws", self.endpoint.handle)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            host, port = runner.addresses[0][:2]
-            yield f"http://{host}:{port}"
-        finally:
-            await runner.cleanup()
 
 
 class Floor:

@@ -1,5 +1,7 @@
 """The straight line inside this process: a store, the hub, and clients that only count."""
 
+from collections.abc import Callable
+
 from xoproxy.cache.query import parse_query
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Everything
@@ -36,12 +38,16 @@ class Count:
 
 
 class Line:
-    """A pool's store and the hub behind it, flushed at every batch (fits `pool.watch.Observer`)."""
+    """A pool's store and the hub behind it, flushed at every batch (fits `pool.watch.Observer`).
 
-    def __init__(self) -> None:
+    Args:
+        wake: called when there is something to flush, for those who do not flush by hand.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self.framing = SharedFraming()
         self.store = Store(POOL, "bench")
-        self.hub = Hub(self.framing, TokenSigner(b"bench"), lambda: None)
+        self.hub = Hub(self.framing, TokenSigner(b"bench"), wake)
         self.hub.add_pool(self.store)
 
     def subscribe(self, *, deflate: bool = False, codec: Codec = Codec.JSON) -> Count:

@@ -1,0 +1,81 @@
+"""Our hub and endpoint on a loopback port: everybody is let in, and a case feeds the store."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from benchmarks.line import Line
+from xoproxy.cache.view import Everything, Visibility
+from xoproxy.model import PoolId
+from xoproxy.ws.endpoint import ConnectionLimits, Endpoint, answer_deflate
+
+
+@dataclass(frozen=True, slots=True)
+class _Anybody:
+    """Whoever connects, with every right (fits `ws.endpoint.Principal`)."""
+
+    name: str = "benchmark"
+    role: str = "administrator"
+    credential: str = "benchmark"
+    expires_at_s: float | None = None
+    may_call: bool = False
+
+    def visibility(self, pool: PoolId) -> Visibility | None:
+        del pool
+        return Everything()
+
+
+class _Welcoming:
+    """Lets everybody in (fits `ws.endpoint.Authenticator`)."""
+
+    async def by_password(
+        self, username: str, password: str, otp: str | None, remote: str
+    ) -> _Anybody:
+        raise NotImplementedError
+
+    async def by_token(self, token: str) -> _Anybody:
+        del token
+        return _Anybody()
+
+
+class _NoCalls:
+    async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        raise NotImplementedError
+
+
+class Served:
+    """A line whose clients are real WebSockets.
+
+    Args:
+        wake: called when there is something to flush; without it the case flushes by hand.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self.line = Line(wake)
+        self.endpoint = Endpoint(
+            self.line.hub, _Welcoming(), _NoCalls(), self.line.framing, ConnectionLimits()
+        )
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        application = web.Application()
+        application.on_response_prepare.append(answer_deflate)
+        application.router.add_get("/ws", self.endpoint.handle)
+        async with listening(application) as url:
+            yield url
+
+
+@asynccontextmanager
+async def listening(application: web.Application) -> AsyncIterator[str]:
+    """Serve an application on a free loopback port."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
