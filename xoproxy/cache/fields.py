@@ -6,7 +6,6 @@ colons is quoted, as in filters.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import NoReturn
 
 import msgspec
@@ -15,6 +14,7 @@ from xoproxy.cache.diff import Fields, join, split
 from xoproxy.cache.filter_syntax import parse_path, path_text
 from xoproxy.cache.query_error import QueryError, quoted
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
+from xoproxy.cache.suggest import did_you_mean
 from xoproxy.model import XapiClass
 
 _OBJECT_START = ord("{")
@@ -124,7 +124,5 @@ def _instead(field: str, known: FieldType) -> str:
 def _refuse_field(name: str, cls: XapiClass, schema: Schema) -> NoReturn:
     if name.startswith("$"):
         raise QueryError(f"{name} always comes", 0, "leave it out")
-    by_lower = {field.lower(): field for field in schema.fields(cls)}
-    found = get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[found[0]]}?" if found else None
+    hint = did_you_mean(name, schema.fields(cls))
     raise QueryError(f"{cls} has no field {quoted(name)}", 0, hint)

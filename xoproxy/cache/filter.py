@@ -10,10 +10,10 @@ The language: docs/queries.md; its grammar: `filter_syntax.py`; the tests of val
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import msgspec
 
+from xoproxy.cache.filter_slips import mistaken
 from xoproxy.cache.filter_syntax import (
     All,
     AnyOf,
@@ -29,6 +29,7 @@ from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, r
 from xoproxy.cache.query_error import quoted
 from xoproxy.cache.regex import MAX_SIZE
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
+from xoproxy.cache.suggest import did_you_mean
 from xoproxy.model import Ref, XapiClass
 
 __all__ = ["Filter", "FilterError", "Follow", "Members", "parse_filter"]
@@ -162,7 +163,9 @@ class _Resolver:
         if term.path:
             self._check_place(term)
             return term
-        return (term.word and self._boolean(term)) or term
+        if not term.word:
+            return term
+        return self._boolean(term) or self._searched_for(term)
 
     def _check_regex(self, term: Term) -> None:
         # An error in the pattern lies behind its first slash; \/ is read as one character, so that
@@ -198,6 +201,16 @@ class _Resolver:
             else:
                 return
         raise unusable or unknown or _no_field(self._schema, self._classes, term.path[0], term)
+
+    def _searched_for(self, term: Term) -> Term:
+        """Take a bare word for a search, unless it was probably meant as something else."""
+        fields = {field for cls in self._classes for field in self._schema.fields(cls)}
+        word = term.criterion.text
+        meant = mistaken(word, fields)
+        if meant is not None:
+            hint = f'{meant}, or search for it in quotes: "{word}"'
+            raise FilterError(f"{quoted(word)} is just a word here", term.position, hint)
+        return term
 
     def _boolean(self, term: Term) -> Term | None:
         """Read a bare word as "this field is true" if some class has such a field."""
@@ -296,12 +309,11 @@ def _usable_place(schema: Schema, cls: XapiClass, term: Term) -> _Place | None:
 
 
 def _no_field(schema: Schema, classes: Collection[XapiClass], name: str, term: Term) -> FilterError:
-    known = {field.lower(): field for cls in classes for field in schema.fields(cls)}
-    hint: str | None = None
-    if elsewhere := sorted(schema.classes_with(name)):
-        hint = f"{elsewhere[0]} has it"
-    elif close := get_close_matches(name.lower(), known, n=1):
-        hint = f"did you mean {known[close[0]]}?"
+    hints = [
+        did_you_mean(name, {field for cls in classes for field in schema.fields(cls)}),
+        next((f"{cls} has it" for cls in sorted(schema.classes_with(name))), None),
+    ]
+    hint = "; ".join(filter(None, hints)) or None
     who = f"{next(iter(classes))} has no" if len(classes) == 1 else "none of the classes has a"
     return FilterError(f"{who} field {quoted(name)}", term.position, hint)
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-from xoproxy.cache.query_error import QueryError
+from xoproxy.cache.filter_slips import mistaken_value
+from xoproxy.cache.query_error import QueryError, quoted
 
 MAX_LENGTH = 4096
 MAX_NESTING = 50
@@ -181,6 +182,11 @@ _SEGMENT = r'(?:"(?:[^"\\]|\\.)*"|[^\s()|"!:./<>=][^\s()|":.]*)'
 _PATH = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*(?=:)", re.DOTALL)
 _NAME = re.compile(_SEGMENT, re.DOTALL)
 _COMPARISON = re.compile(r"[<>]=?|=")
+_MISSING = {
+    "": "the filter ends too early",
+    "|": "'|' stands once, between two terms",
+    ")": "a term is missing before this ')'",
+}
 _WORD_ENDS = frozenset("|) \t\r\n")
 
 
@@ -339,7 +345,7 @@ class _Parser:
         elif self._rest() == '"':
             raise FilterError("this quotation mark is not closed", self._at)
         else:
-            text = self._word()
+            text = self._bare_value()
             if text == "null" and op in (Op.HAS, Op.IS):
                 op, text = Op.NULL, ""
         self._end_of_word()
@@ -359,10 +365,20 @@ class _Parser:
         pattern = re.sub(r"\\(.)", _bare_slash, found[1], flags=re.DOTALL)
         return Criterion(Op.REGEX, pattern, ignore_case=bool(found[2]))
 
+    def _bare_value(self) -> str:
+        start = self._at
+        text = self._word()
+        meant = mistaken_value(text)
+        if meant is not None:
+            hint = f"{meant}, or put it in quotes: {_quoted(text)}"
+            raise FilterError(f"{quoted(text)} stands for itself here", start, hint)
+        return text
+
     def _word(self) -> str:
         found = _WORD.match(self._text, self._at)
         if found is None:
-            raise FilterError("something is missing here", self._at)
+            hint = _MISSING.get(self._rest(), "no space here")
+            raise FilterError("something is missing here", self._at, hint)
         self._at = found.end()
         return found[0]
 

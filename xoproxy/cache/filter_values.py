@@ -11,8 +11,10 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from xoproxy.cache.filter_syntax import Criterion, Op
+from xoproxy.cache.query_error import quoted
 from xoproxy.cache.regex import Regex, RegexError
 from xoproxy.cache.schema import FieldType
+from xoproxy.cache.suggest import did_you_mean
 from xoproxy.model import NULL_REF
 
 Check = Callable[[Any], bool]
@@ -24,8 +26,16 @@ _ORDER: dict[Op, Callable[[Any, Any], bool]] = {
     Op.MORE: gt,
     Op.AT_LEAST: ge,
 }
+_REFERENCE = "OpaqueRef:"
+_VALUES_SHOWN = 10
 _NUMBER = re.compile(r"[+-]?(\d{1,40})(\.\d{0,40})?([eE][+-]?\d{1,3})?", re.ASCII)
-_DATE = re.compile(r"\d{4}(-?\d\d(-?\d\d(T(\d\d(:\d\d(:\d\d(\.\d*)?)?)?)?Z?)?)?)?", re.ASCII)
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_DATE = re.compile(
+    r"\d{4}(-?(0[1-9]|1[0-2])(-?(0[1-9]|[12]\d|3[01])"
+    r"(T(([01]\d|2[0-4])(:[0-5]\d(:[0-6]\d(\.\d*)?)?)?)?Z?)?)?)?",
+    re.ASCII,
+)
+_PART_OF_DATE = re.compile(r"[\dTZ:.-]+", re.ASCII)
 
 
 class Refusal(Exception):  # noqa: N818 - what the caller makes of it is the error
@@ -128,12 +138,24 @@ def _whole_check(kind: FieldType, criterion: Criterion) -> Check:
         return _search_check(criterion)
     if criterion.op not in (Op.HAS, Op.IS):
         raise Refusal("only numbers and dates are compared", ":value")
-    if criterion.text not in kind.values:
-        # Newer pools may know more values, but not one that differs by its case alone.
-        for known in kind.values:
-            if known.lower() == criterion.text.lower():
-                raise Refusal(f"there is no {criterion.text!r}", f"did you mean {known}?")
+    if kind.target is not None and not criterion.text.startswith(_REFERENCE):
+        hint = f".name_label:{criterion.text} asks for a field of the {kind.target}"
+        raise Refusal("this is a reference", hint)
+    if kind.values and criterion.text not in kind.values:
+        _check_unknown(kind.values, criterion)
     return partial(_is, criterion.text)
+
+
+def _check_unknown(known: frozenset[str], criterion: Criterion) -> None:
+    """Refuse an unknown enum value, unless it is asked for by `=`: newer pools may have more."""
+    text = criterion.text
+    wrong_case = any(text.lower() == value.lower() for value in known)
+    if criterion.op is Op.IS and not wrong_case:
+        return
+    hint = did_you_mean(text, known) or f"one of {', '.join(sorted(known)[:_VALUES_SHOWN])}"
+    if not wrong_case:
+        hint += f'; if a newer pool has it: :="{text}"'
+    raise Refusal(f"there is no {quoted(text)}", hint)
 
 
 def _is(text: str, value: Any) -> bool:  # noqa: ANN401
@@ -159,10 +181,19 @@ def _number(text: str) -> int | float | None:
     return float(text) if found[2] or found[3] else int(text)
 
 
+def _quantity(text: str) -> int | float | None:
+    """Read a number as people write it: 4GiB."""
+    unit = _UNITS.get(text[-3:])
+    if unit is None:
+        return _number(text)
+    number = _number(text[:-3])
+    return None if number is None else number * unit
+
+
 def _number_check(criterion: Criterion) -> Check:
-    number = _number(criterion.text) if criterion.op is not Op.REGEX else None
+    number = _quantity(criterion.text) if criterion.op is not Op.REGEX else None
     if number is None:
-        raise Refusal("this is a number", ":4 or :>4")
+        raise Refusal("this is a number", ":4, :>4 or :>4GiB")
     if criterion.op in (Op.HAS, Op.IS):
         # True is 1 to Python, but not to a user.
         return lambda value: value == number and value is not True and value is not False
@@ -178,7 +209,7 @@ def _date_check(criterion: Criterion) -> Check:
     if criterion.op is Op.REGEX:
         return _search_check(criterion)
     asked = criterion.text.replace("-", "")
-    if criterion.op is Op.HAS:
+    if criterion.op is Op.HAS and _PART_OF_DATE.fullmatch(criterion.text):
         return lambda value: isinstance(value, str) and asked in value.replace("-", "")
     if not _DATE.fullmatch(criterion.text):
         raise Refusal("this is a date", ":>20240131 or :>2024-01-31T12:00:00Z")

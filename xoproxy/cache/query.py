@@ -5,9 +5,8 @@ questions share one view. What later versions of the protocol offer is refused b
 misspelt member: a query that silently ignored `flter` would send everything.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from operator import itemgetter
 
 import msgspec
@@ -16,6 +15,7 @@ from xoproxy.cache.fields import Mask, field_path
 from xoproxy.cache.filter import Filter, parse_filter
 from xoproxy.cache.query_error import QueryError, quoted
 from xoproxy.cache.schema import SCHEMA, Schema
+from xoproxy.cache.suggest import did_you_mean
 from xoproxy.model import PoolId, XapiClass
 
 __all__ = ["ALL", "Query", "QueryError", "parse_query"]
@@ -90,7 +90,9 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         if member in _LATER:
             raise QueryError(f"{member} is not supported yet", at=f"/{member}")
         if member not in _MEMBERS:
-            raise QueryError(f"a query has no {quoted(member)}", hint=_close(member, _MEMBERS))
+            raise QueryError(
+                f"a query has no {quoted(member)}", hint=did_you_mean(member, _MEMBERS)
+            )
     classes = _classes(value.get("classes"), schema)
     asked = schema.classes if classes == ALL else classes
     return Query(
@@ -100,12 +102,6 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         _masks(value.get("fields"), asked, schema),
         _rate(value.get("rate")),
     )
-
-
-def _close(word: object, known: Iterable[str]) -> str | None:
-    by_lower = {name.lower(): name for name in known}
-    found = get_close_matches(str(word).lower(), by_lower, n=1)
-    return f"did you mean {by_lower[found[0]]}?" if found else None
 
 
 def _texts(value: object, what: str, limit: int, at: str) -> list[str]:
@@ -134,7 +130,7 @@ def _known_class(name: object, schema: Schema, at: str) -> XapiClass:
     if name == "*":
         raise QueryError('"*" stands alone in classes', at=at)
     if not isinstance(name, str) or name not in schema.classes:
-        hint = _close(name, schema.classes)
+        hint = did_you_mean(name, schema.classes)
         raise QueryError(f"there is no class {quoted(name)}", hint=hint, at=at)
     return XapiClass(name)
 

@@ -210,6 +210,30 @@ def test_a_class_that_we_do_not_know_is_searched_only():
         ("name_label:/a(/", [VM], 13, "this '(' is not closed", None),
         ("/[/", [VM], 1, "this '[' is not closed", None),
         ("", [VM], 0, "empty", None),
+        ("name:x", [VM], 0, "VM has no field 'name'", "name_label?; Certificate has it"),
+        ("cpus:4", [VM], 0, "no field 'cpus'", "VCPUs_max"),
+        ("resident_on:xen-7", [VM], 12, "this is a reference", ".name_label:xen-7"),
+        ("VBDs:xvda", [VM], 5, "this is a reference", "VBD"),
+        ("power_state:Runing", [VM], 12, "there is no 'Runing'", ':="Runing"'),
+        ("x and y", [VM], 2, "'and' is just a word", "side by side"),
+        ("x OR y", [VM], 2, "'OR' is just a word", '| b:2, or search for it in quotes: "OR"'),
+        ("not enabled", [HOST], 0, "'not' is just a word", "!a:1"),
+        ("x && y", [VM], 2, "'&&' is just a word", "side by side"),
+        ("x || y", [VM], 3, "something is missing here", "'|' stands once"),
+        ("power_state=Running", [VM], 0, "just a word", "write power_state:Running"),
+        ("(VCPUs_max>=4)", [VM], 1, "just a word", "write VCPUs_max:>=4"),
+        ("name_label!=x", [VM], 0, "just a word", "write name_label:!x"),
+        ("name_label=", [VM], 0, "just a word", "write name_label:value"),
+        ("-is_a_template", [VM], 0, "just a word", "write !is_a_template"),
+        ("other_config.folder", [VM], 0, "just a word", "write !other_config.folder:null"),
+        ("web*", [VM], 0, "just a word", "write /^web/i"),
+        ("name_label:*a/b*c", [VM], 11, "stands for itself", "write /a\\/b.*c$/i"),
+        ("tags:*", [VM], 5, "stands for itself", "!field:null"),
+        ("'two words'", [VM], 0, "just a word", 'only " is a quotation mark'),
+        ("name_label:'web'", [VM], 11, "stands for itself", 'only " is a quotation mark'),
+        ("snapshot_time:yesterday", [VM], 14, "this is a date", "20240131"),
+        ("snapshot_time:>2024-13", [VM], 14, "this is a date", "20240131"),
+        ("VCPUs_max:> 4", [VM], 11, "something is missing here", "no space here"),
     ],
 )
 def test_errors_say_where_and_what_to_do(text, classes, position, message, hint):
@@ -219,6 +243,28 @@ def test_errors_say_where_and_what_to_do(text, classes, position, message, hint)
     assert message in raised.value.message
     assert raised.value.position == position
     assert (raised.value.hint is None) if hint is None else (hint in (raised.value.hint or ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"and" "&&" "web*" "-is_a_template" "VCPUs_max>4" "other_config.folder"',
+        "a=b x>4 -web o'neill name.example.org and/or R&D",
+        'name_label:"web*" name_label:"\'x\'" tags:a=b',
+        'power_state:="Dreaming" power_state:=Dreaming',
+        "resident_on:OpaqueRef:NULL",
+    ],
+)
+def test_what_is_quoted_or_no_slip_is_looked_for(text):
+    parse_filter(text, [VM, HOST])
+
+
+def test_the_hints_of_slips_are_filters():
+    for text in ("power_state=Running", "VCPUs_max>=4", "name_label!=x", "-is_a_template", "web*"):
+        with pytest.raises(FilterError) as raised:
+            parse_filter(text, [VM])
+        meant = (raised.value.hint or "").split("write ")[1].split(", or ")[0]
+        parse_filter(meant, [VM])
 
 
 def test_a_value_needs_to_make_sense_for_one_of_the_classes_only():
