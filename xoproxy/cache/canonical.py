@@ -18,16 +18,7 @@ _beyond_the_bmp = re.compile(rb"[\xf0-\xf4]").search
 
 def canonical(raw: bytes | msgspec.Raw) -> bytes:
     """Write valid JSON in its canonical form, as UTF-8."""
-    return canonical_value(read(raw))
-
-
-def read(raw: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - any JSON value
-    """Decode valid JSON for `canonical_value`: floats are canonical texts already."""
-    return _decode(raw)
-
-
-def canonical_value(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Write what `read` returned, or was put together of such, in its canonical form."""
+    value = _decode(raw)
     text = _encode_sorted(value)
     if not text.isascii() and _beyond_the_bmp(text):
         # The encoder sorts by code points. That is another order only where a character beyond the

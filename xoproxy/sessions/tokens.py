@@ -1,31 +1,45 @@
 """Resume tokens: what a client may hand back to go on where it stood.
 
 A token names epoch, position, pool, query and rights, and is signed. It names no user and grants
-nothing: rights are judged anew at every subscription, and a token that does not fit them is
-ignored. It is the same for all members of a view, and holds over restarts as long as the key does.
+nothing: rights are judged anew at every subscription, and a position under others is of no use.
+It is the same for all members of a view, and holds over restarts as long as the key does.
 """
 
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import NewType
+from dataclasses import dataclass
 
 import msgspec
 
 from xoproxy.model import Cursor, PoolId
 
-ViewHash = NewType("ViewHash", bytes)
-
 _HASH_BYTES = 16
 _MAC_BYTES = 16
-_VERSION = 1
+_VERSION = 2
 _MAX_CHARACTERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ViewHash:
+    """Names what a view shows, over restarts.
+
+    Args:
+        query: of what was asked, and the classes of the document.
+        view: of the same and the rights: views that share it show the same.
+    """
+
+    query: bytes
+    view: bytes
 
 
 def view_hash(view_key: bytes, scope: str, classes: tuple[str, ...]) -> ViewHash:
     """Name what a view shows: query, rights and the classes of its document."""
-    text = msgspec.msgpack.encode((view_key, scope, classes))
-    return ViewHash(hashlib.sha256(text).digest()[:_HASH_BYTES])
+    return ViewHash(_digest((view_key, classes)), _digest((view_key, classes, scope)))
+
+
+def _digest(parts: tuple[object, ...]) -> bytes:
+    return hashlib.sha256(_encode(parts)).digest()[:_HASH_BYTES]
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -33,6 +47,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     epoch: str
     seq: int
     pool: str
+    query: bytes
     view: bytes
 
 
@@ -47,7 +62,7 @@ class TokenSigner:
         self._key = key
 
     def sign(self, cursor: Cursor, pool: PoolId, view: ViewHash) -> str:
-        body = _encode(_Body(_VERSION, cursor.epoch, cursor.seq, pool, view))
+        body = _encode(_Body(_VERSION, cursor.epoch, cursor.seq, pool, view.query, view.view))
         return urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
 
     def verify(self, token: str) -> tuple[Cursor, PoolId, ViewHash] | None:
@@ -65,7 +80,7 @@ class TokenSigner:
         if content.version != _VERSION:
             return None
         cursor = Cursor(content.epoch, content.seq)
-        return cursor, PoolId(content.pool), ViewHash(content.view)
+        return cursor, PoolId(content.pool), ViewHash(content.query, content.view)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]

@@ -13,7 +13,8 @@ POOL = PoolId("k3v9w2ab")
 VIEW = view_hash(b"query", "everything", ("VM",))
 SIGNER = TokenSigner(KEY)
 TOKEN = SIGNER.sign(CURSOR, POOL, VIEW)
-GOLDEN = "lQGlZXBvY2jNEmeoazN2OXcyYWLEELypNWmY-J_rL3j2E0d6tKxsgvK9dpWEz5SG6g5VoCfq"
+GOLDEN = "lgKlZXBvY2jNEmeoazN2OXcyYWLEEFyLSDb5YQe6J_qG8URF2DjEEEE7zCj2LZHx9HgBepf8E-T4r6YKZ5jfUvln2KuCLyFD"
+OLDER = "lQGlZXBvY2jNEmeoazN2OXcyYWLEELypNWmY-J_rL3j2E0d6tKxsgvK9dpWEz5SG6g5VoCfq"
 
 
 def test_a_token_says_what_was_signed():
@@ -21,7 +22,7 @@ def test_a_token_says_what_was_signed():
 
 
 def test_it_is_short_and_needs_no_escaping():
-    assert len(TOKEN) < 120
+    assert len(TOKEN) < 150
     assert TOKEN.isascii()
     assert not set(TOKEN) & set('+/="\\ ')
 
@@ -64,8 +65,12 @@ def test_what_is_rightly_signed_but_no_token_is_refused(body):
     assert SIGNER.verify(signed) is None
 
 
+def test_a_token_of_version_1_is_not_understood():
+    assert SIGNER.verify(OLDER) is None
+
+
 def test_a_later_version_of_tokens_is_not_understood(monkeypatch):
-    monkeypatch.setattr("xoproxy.sessions.tokens._VERSION", 2)
+    monkeypatch.setattr("xoproxy.sessions.tokens._VERSION", 3)
     later = SIGNER.sign(CURSOR, POOL, VIEW)
     monkeypatch.undo()
     assert SIGNER.verify(later) is None
@@ -87,3 +92,10 @@ def test_views_differ_by_query_rights_and_classes():
         view_hash(b"queryeverything", "", ("VM",)),
     }
     assert len(hashes) == 6
+
+
+def test_queries_are_the_same_whatever_the_rights():
+    assert VIEW.query == view_hash(b"query", "tagged", ("VM",)).query
+    assert VIEW.query != view_hash(b"other", "everything", ("VM",)).query
+    assert VIEW.query != view_hash(b"query", "everything", ("VM", "host")).query
+    assert VIEW.query != VIEW.view
