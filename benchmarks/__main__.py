@@ -13,32 +13,38 @@ import msgspec
 from benchmarks import report
 from benchmarks.case import CASES
 from benchmarks.figures import BY_KEY, FIGURES, Measured
+from benchmarks.peers.comparison import Row
 from benchmarks.rig import OUT, python
 
 _CASE_S = 240.0
+PEERS = "peers"
+"""Asked for like a figure, but a table: the others on our trace."""
 _decode = msgspec.json.Decoder(dict[str, Measured]).decode
+_decode_rows = msgspec.json.Decoder(list[Row]).decode
 
 
 def main() -> int:
     options = _parser().parse_args()
-    wanted = set(options.only or BY_KEY)
-    unknown = sorted(wanted - BY_KEY.keys())
+    wanted = set(options.only or (*BY_KEY, PEERS))
+    unknown = sorted(wanted - {*BY_KEY, PEERS})
     if unknown:
         print(f"benchmarks: there is no figure {', '.join(unknown)}; see --list", file=sys.stderr)
         return 2
     if options.list:
-        print("\n".join(BY_KEY))
+        print("\n".join((*BY_KEY, PEERS)))
         return 0
     started_s = time.monotonic()
     print(report.machine())
     if options.quick:
         print("QUICK: small counts, so no goals; it only shows that everything runs")
     print(f"\n{report.HEADING}")
-    measured, complete = asyncio.run(_measure(wanted, quick=options.quick))
+    measured, complete = asyncio.run(_measure(wanted - {PEERS}, quick=options.quick))
+    peers = asyncio.run(_peers(quick=options.quick)) if PEERS in wanted else []
+    complete = complete and (bool(peers) or PEERS not in wanted)
     # Never over the real figures.
     out: Path = options.out or OUT / ("quick.json" if options.quick else "bench.json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(report.document(measured))
+    out.write_bytes(report.document(measured, peers))
     print(f"\n{time.monotonic() - started_s:.0f} s; written to {os.path.relpath(out)}")
     return 0 if complete else 1
 
@@ -82,10 +88,23 @@ async def _measure(wanted: set[str], *, quick: bool) -> tuple[dict[str, Measured
 
 
 async def _case(name: str, *, quick: bool) -> dict[str, Measured] | None:
+    printed = await _printed(name, "benchmarks.case", name, quick=quick)
+    return None if printed is None else _decode(printed)
+
+
+async def _peers(*, quick: bool) -> list[Row]:
+    """Compare with other ways to do the same; nothing when that could not be measured."""
+    printed = await _printed(PEERS, "benchmarks.peers", quick=quick)
+    rows = [] if printed is None else _decode_rows(printed)
+    print(f"\n{report.peers_table(rows) if rows else 'peers: failed'}", flush=True)
+    return rows
+
+
+async def _printed(name: str, module: str, *arguments: str, quick: bool) -> bytes | None:
     """Run a case in a process of its own; what it says on stderr is for the reader."""
     options: Sequence[str] = ("--quick",) if quick else ()
     process = await asyncio.create_subprocess_exec(
-        *python("benchmarks.case", name, *options), stdout=asyncio.subprocess.PIPE
+        *python(module, *arguments, *options), stdout=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(_CASE_S):
@@ -98,7 +117,7 @@ async def _case(name: str, *, quick: bool) -> dict[str, Measured] | None:
     if process.returncode:
         print(f"benchmarks: {name} failed", file=sys.stderr)
         return None
-    return _decode(printed)
+    return printed
 
 
 if __name__ == "__main__":

@@ -171,6 +171,16 @@ static long number_after(const char *text, size_t size, const char *name)
     return found ? strtol(found + strlen(name), NULL, 10) : -1;
 }
 
+/* The last one: a frame may hold several messages. */
+static long last_mark(const char *text, size_t size)
+{
+    static const char name[] = "mark-";
+    const char *end = text + size, *at = text, *found = NULL;
+    while ((at = memmem(at, (size_t)(end - at), name, sizeof name - 1)))
+        found = at += sizeof name - 1;
+    return found ? strtol(found, NULL, 10) : -1;
+}
+
 static void note_mark(struct client *c, long mark, int64_t at)
 {
     int awake = c - clients < client_count - sleepers;
@@ -211,7 +221,7 @@ static void on_message(struct client *c, const char *text, size_t size, int64_t 
         if (from >= 0 && !memmem(text, size, "\"more\":true", 11))
             changes += to - from;
     }
-    long mark = number_after(text, size, "mark-");
+    long mark = last_mark(text, size);
     if (mark >= 0)
         note_mark(c, mark, at);
 }

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.figures import FIGURES, Figure, Measured
+from benchmarks.peers.comparison import Row, ratios
 from benchmarks.rig import processors
 
 _PACKAGES = ("uvloop", "aiohttp", "msgspec")
@@ -63,12 +64,58 @@ def line(figure: Figure, measured: Measured, *, judged: bool = True) -> str:
 HEADING = f"{'':<46} {'measured':>13} {'goal':<11} {'':<6} {'floor':>9}  spread"
 
 
-def document(measured: Mapping[str, Measured]) -> bytes:
-    """Return what programs read: value, unit, goal and, where there is one, floor."""
-    figures = {}
+def peers_table(rows: Sequence[Row]) -> str:
+    """Show all contenders; behind each value how many times ours it is."""
+    ours = rows[0]
+    title = (
+        f"Other ways, same trace, same run: {ours.changes_per_s:.0f} changes/s; x: times ours;"
+        " latency of the last client, with its extremes"
+    )
+    heading = (
+        f"{'':<38} {'clients':>7} {'CPU us/change':>14} {'B/change':>13} {'p50 ms':>7}"
+        f" {'p99 ms':>20} {'KB/client':>11} {'a core serves':>14}"
+    )
+    lines = [title, heading]
+    for row in rows:
+        times = {k: f" x{v:.1f}" if row is not ours else "" for k, v in ratios(row, ours).items()}
+        low, high = number(row.p99_ms.low), number(row.p99_ms.high)
+        p99 = f"{number(row.p99_ms.value)} {low}..{high}"
+        cells = (
+            f"{row.clients:>7,}",
+            f"{number(row.cpu_us.value) + times['cpu_us_per_delivered_change']:>14}",
+            f"{number(row.bytes) + times['bytes_per_change']:>13}",
+            f"{number(row.p50_ms.value):>7}",
+            f"{p99:>20}",
+            f"{number(row.kb_per_client) + times['kb_per_client']:>11}",
+            f"{row.clients_per_core:>14,.0f}",
+        )
+        lines.append(f"{row.name:<38} {' '.join(cells)}")
+    return "\n".join(lines)
+
+
+def document(measured: Mapping[str, Measured], peers: Sequence[Row] = ()) -> bytes:
+    """Return what programs read: value, unit, goal and, where there is one, floor; and peers."""
+    figures: dict[str, object] = {}
     for figure in FIGURES:
         found = measured.get(figure.key)
         if found is not None:
             row = {"value": found.value, "unit": figure.unit, "goal": figure.goal}
             figures[figure.key] = row | ({"floor": found.floor} if found.floor is not None else {})
+    if peers:
+        figures["peers"] = {row.key: _peer(row, peers[0]) for row in peers}
     return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
+
+
+def _peer(row: Row, ours: Row) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "clients": row.clients,
+        "changes_per_s": row.changes_per_s,
+        "cpu_us_per_delivered_change": row.cpu_us.value,
+        "bytes_per_change": row.bytes,
+        "latency_p50_ms": row.p50_ms.value,
+        "latency_p99_ms": row.p99_ms.value,
+        "kb_per_client": row.kb_per_client,
+        "clients_per_core": row.clients_per_core,
+        "ratios": ratios(row, ours),
+    }

@@ -49,6 +49,21 @@ async def test_frames_reach_real_clients_and_the_floor_is_measured_beside(tmp_pa
     assert figures["fanout_frames_per_s"]["floor"] > 0
 
 
+async def test_other_ways_get_the_same_trace_and_need_more_bytes_for_it(tmp_path):
+    if shutil.which("cc") is None:
+        skip_or_fail("there is no C compiler")
+    out = tmp_path / "bench.json"
+    status, printed = await run_benchmarks("--only", "peers", "--out", str(out))
+    assert status == 0, printed
+    peers = msgspec.json.decode(out.read_bytes())["peers"]
+    assert set(peers) == {"ours", "whole_objects", "home_assistant", "broadcast"}
+    assert all(peer["cpu_us_per_delivered_change"] > 0 for peer in peers.values())
+    assert all(peer["clients"] > 0 for peer in peers.values())
+    assert set(peers["ours"]["ratios"].values()) == {1}
+    by_bytes = sorted(peers, key=lambda key: peers[key]["bytes_per_change"])
+    assert by_bytes == ["ours", "broadcast", "home_assistant", "whole_objects"]
+
+
 async def test_an_unknown_figure_is_refused_by_name():
     status, printed = await run_benchmarks("--only", "bytes_per_moon")
     assert status == 2
