@@ -1,0 +1,26 @@
+"""The studies behind our decisions can be made again by anybody; no figure is judged here."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+async def printed_by(module: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, "--quick"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_each_way_to_compress_can_be_read_and_has_its_row():
+    rows = (await printed_by("benchmarks.compression")).splitlines()
+    ways = ("plain", "stateless", "dictionary", "shared stream", "context per client")
+    for way in ways:
+        assert any(row.startswith(way) for row in rows), way
