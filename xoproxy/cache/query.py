@@ -1,8 +1,8 @@
 """What a client asked for, checked: classes, pools, a filter, fields, and how often.
 
 A query from the wire is plain data (`parse_query`); a `Query` is frozen and hashable, so that equal
-questions share one view. What later versions of the protocol offer is refused by name, and so is a
-misspelt member: a query that silently ignored `flter` would send everything.
+questions share one view. A misspelt member is refused: a query that silently ignored `flter` would
+send everything.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +16,7 @@ from xoproxy.cache.filter import Filter, parse_filter
 from xoproxy.cache.query_error import QueryError, quoted
 from xoproxy.cache.schema import SCHEMA, Schema
 from xoproxy.cache.suggest import did_you_mean
+from xoproxy.cache.window_query import Window, parse_window
 from xoproxy.model import PoolId, XapiClass
 
 __all__ = ["ALL", "Query", "QueryError", "parse_query"]
@@ -28,8 +29,7 @@ MAX_FIELDS = 1000
 MAX_POOLS = 1000
 MIN_RATE, MAX_RATE = 0.01, 100.0
 
-_MEMBERS = ("classes", "pools", "filter", "fields", "rate")
-_LATER = ("order", "window", "facets")
+_MEMBERS = ("classes", "pools", "filter", "fields", "rate", "order", "window", "facets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Query:
         filter: which objects; None for all.
         masks: the fields asked for per class, sorted; a class that is missing here has all.
         rate: at most so many patches a second; None for as many as there are.
+        window: the order, and what is shown; None for everything.
     """
 
     classes: tuple[XapiClass, ...]
@@ -49,6 +50,7 @@ class Query:
     filter: Filter | None = None
     masks: tuple[tuple[XapiClass, Mask], ...] = ()
     rate: float | None = None
+    window: Window | None = None
 
     @property
     def view_key(self) -> bytes:
@@ -87,8 +89,6 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
     if not isinstance(value, dict):
         raise QueryError("query must be a map")
     for member in value:
-        if member in _LATER:
-            raise QueryError(f"{member} is not supported yet", at=f"/{member}")
         if member not in _MEMBERS:
             raise QueryError(
                 f"a query has no {quoted(member)}", hint=did_you_mean(member, _MEMBERS)
@@ -101,6 +101,7 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         _filter(value.get("filter"), asked, schema),
         _masks(value.get("fields"), asked, schema),
         _rate(value.get("rate")),
+        parse_window(value, classes, schema),
     )
 
 

@@ -169,6 +169,10 @@ class Session:
             query = parse_query(message.query)
         except QueryError as error:
             raise RequestRefused(ErrorCode.BAD_QUERY, error.message, error.data) from error
+        if query.window is not None:
+            raise RequestRefused(
+                ErrorCode.BAD_QUERY, "live windows are not supported by this version"
+            )
         pools = self._pools(query)
         resume = self._hub.resume_positions(message.resume)
         if len(self.client.members) + len(pools) > self._limits.views:
