@@ -29,6 +29,7 @@ class CatchUp:
         counters: of the hub.
         snapshot: returns a group's snapshot, whatever became of its history.
         mark_dirty: has a group read its history.
+        may_begin: tells whether a member may have a patch now, or has it wait (`pacing.py`).
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class CatchUp:
         counters: Counters,
         snapshot: Callable[[Group], Delivery],
         mark_dirty: Callable[[Group], None],
+        may_begin: Callable[[Member], bool],
     ) -> None:
         self._counters = counters
         self._snapshot = snapshot
         self._mark_dirty = mark_dirty
+        self._may_begin = may_begin
         self._ready: dict[Member, None] = {}
         self._works: deque[Delivery] = deque()
         self._waiting: dict[Delivery, dict[Member, None]] = {}
@@ -76,7 +79,7 @@ class CatchUp:
         try:
             next(delivery.work, None)
         except Expired:
-            delivery.lost = True
+            delivery.lost = "journal_expired"
         if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
             self._ready.update(self._waiting.pop(delivery))
         else:
@@ -86,7 +89,7 @@ class CatchUp:
         """Write to one member that is behind, until it is current or its socket is full."""
         client, group = member.client, member.group
         for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or member in group.current:
+            if member.left or client.paused or member in group.current or member.awaits_digests:
                 return
             delivery = member.delivery
             if member.reset is not None:
@@ -95,10 +98,11 @@ class CatchUp:
                 if member.cursor == group.position:
                     group.current[member] = None
                     return
+                if not self._may_begin(member):
+                    return
                 self._begin_patch(member)
             elif member.index < len(delivery.frames):
-                frame = delivery.frames[member.index]
-                member.index += 1
+                frame = member.take(delivery)
                 if delivery.complete and member.index == len(delivery.frames):
                     # Now, not at its next turn: that may be long after, if this fills its socket.
                     member.cursor = delivery.to
@@ -107,7 +111,7 @@ class CatchUp:
                 self._counters.frames += 1
                 self._counters.bytes += len(frame.payload)
             elif delivery.lost:
-                member.forget("journal_expired")
+                member.forget(delivery.lost)
             else:
                 self._wait(member, delivery)
                 return

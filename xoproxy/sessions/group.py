@@ -38,6 +38,7 @@ from xoproxy.cache.view import (
 )
 from xoproxy.model import Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
@@ -88,6 +89,8 @@ class Group:
         self.codec = codec
         self.members: set[Member] = set()
         self.current: dict[Member, None] = {}
+        self.paced: set[Member] = set()
+        """Members that want patches only so often; see `pacing.py`."""
         self.position = store.seq
         self.must_reach = 0
         """A position that a member was told: `advance` moves there even if nothing shows."""
@@ -99,6 +102,7 @@ class Group:
         self._dirty_since: int | None = None
         self._patches: dict[int, Delivery] = {}
         self._snapshot: Delivery | None = None
+        self._digests: ViewDigests | None = None
         self._bookmark: tuple[Cursor, int, Frame] | None = None
 
     @property
@@ -178,6 +182,19 @@ class Group:
             delivery.work = self._build_snapshot(delivery, eyes)
         return self._snapshot
 
+    def comparison(self, claim: Claim) -> Delivery:
+        """Return what a client lacks, by what it says that it holds; for one member.
+
+        Raises:
+            Expired: the history does not reach back to `scanned`; `restart` is what remains.
+        """
+        if self._digests is None or not self._digests.are_fresh(self.store.journal):
+            eyes = eyes_at(self.view, self.store, self.scanned)
+            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
+        delivery = Delivery(self._digests.position, is_shared=False)
+        delivery.work = self._build_comparison(delivery, self._digests, claim)
+        return delivery
+
     def has_changed(self, key: Key, seq: int) -> bool:
         """Tell whether an object looks different here from what it did at `seq`, or is gone.
 
@@ -210,6 +227,7 @@ class Group:
         waiting = {member.delivery for member in self.members}
         if self._snapshot is not None and self._snapshot not in waiting:
             self._snapshot = None
+        self._digests = None  # whoever is being compared holds on to them
         self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
 
     def restart(self) -> None:
@@ -219,6 +237,7 @@ class Group:
         self.position = self.store.seq
         self._patches = {}
         self._snapshot = None
+        self._digests = None
 
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
         epoch, seq = self.store.epoch, self.position
@@ -230,6 +249,10 @@ class Group:
         if self._bookmark is None or self._bookmark[:2] != (cursor, self.position):
             self._bookmark = cursor, self.position, self._bookmark_frame(cursor, self.position)
         return self._bookmark[2]
+
+    def bookmark_at(self, position: int) -> Frame:
+        """Return the bookmark of a member that waits for its beat at an earlier position."""
+        return self._bookmark_frame(Cursor(self.store.epoch, position), position)
 
     def frame(self, message: ServerMessage) -> Frame:
         return Frame(self.codec.encode(message), binary=self.codec.binary, framing=self._framing)
@@ -311,11 +334,36 @@ class Group:
             room -= size
         frames.append(self.frame(Patch(self.number, seq, to, part)))
 
+    def _build_comparison(
+        self, delivery: Delivery, digests: ViewDigests, claim: Claim
+    ) -> Iterator[None]:
+        difference = yield from digests.difference(claim)
+        if difference.is_great:
+            delivery.lost = "differs"
+            return
+        eyes = eyes_at(self.view, self.store, digests.seq)
+        first = Snapshot(self.number, delivery.to, False, self._first_class, (), [], [])
+        first = msgspec.structs.replace(first, buckets=difference.buckets)
+        delivery.frames.append(self.frame(first))
+        yield
+        yield from self._prepare(eyes.state)
+        rows = ((entry, eyes.look(entry)) for entry in difference.entries)
+        yield from self._write_rows(delivery, eyes, rows)
+
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
-        yield from self._index_references(eyes.state)
-        yield from eyes.state.prepare()
+        yield from self._prepare(eyes.state)
+        yield from self._write_rows(delivery, eyes, look_at_all(eyes))
+
+    def _prepare(self, state: State) -> Iterator[None]:
+        yield from self._index_references(state)
+        yield from state.prepare()
+
+    def _write_rows(
+        self, delivery: Delivery, eyes: Eyes, rows: Iterable[tuple[Entry, Fields] | None]
+    ) -> Iterator[None]:
+        """Write objects as a snapshot's messages, to the last one, and its bookmark."""
         chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""))
-        for number, seen in enumerate(look_at_all(eyes), 1):
+        for number, seen in enumerate(rows, 1):
             if seen is not None:
                 entry, fields = seen
                 row = self.codec.row([_ref(entry), *fields.values()])

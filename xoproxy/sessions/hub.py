@@ -29,6 +29,7 @@ from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
+from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 
 _ANY = XapiClass("*")
@@ -85,7 +86,10 @@ class Hub:
         self._next_view = 1
         self._watching: dict[tuple[PoolId, XapiClass], dict[Group, None]] = {}
         self._dirty: dict[Group, None] = {}
-        self._catch_up = CatchUp(self.counters, self._snapshot, self._mark_dirty)
+        self._pacing = Pacing()
+        self._catch_up = CatchUp(
+            self.counters, self._snapshot, self._mark_dirty, self._pacing.may_begin
+        )
 
     # --- pools ---------------------------------------------------------------------------------
 
@@ -126,7 +130,11 @@ class Hub:
         if client.closed:
             return
         client.paused = False
-        behind = {m: None for m in client.members.values() if m not in m.group.current}
+        behind = {
+            member: None
+            for member in client.members.values()
+            if member not in member.group.current and member.waits_at is None
+        }
         if behind:
             self._catch_up.add(behind)
             self._wake()
@@ -155,12 +163,14 @@ class Hub:
         member = client.members.get(group.number)
         if member is not None:
             member.subscriptions.add(subscription)
+            self._set_rate(member, subscription, query.rate)
             here = group.position if member in group.current else member.cursor
             return self._info(group, here, "same")
         start = self._resume_position(group, resume)
         snapshot = self._snapshot(group) if start is None else None
         member = Member(client, group, group.position if start is None else start)
         member.subscriptions.add(subscription)
+        self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)
         client.members[group.number] = member
         if snapshot is not None:
@@ -169,6 +179,7 @@ class Hub:
         else:
             self.counters.resumed += 1
         self._catch_up.add([member])
+        self._read_soon(group)
         self._wake()
         return self._info(group, member.cursor, "snapshot" if start is None else "resume")
 
@@ -185,7 +196,9 @@ class Hub:
     def leave(self, client: Client, subscription: MessageId) -> None:
         """End a subscription; views that no other one of the connection shows end with it."""
         for member in list(client.members.values()):
-            member.subscriptions.discard(subscription)
+            if subscription in member.subscriptions:
+                member.subscriptions.discard(subscription)
+                self._set_rate(member, subscription, None)
             if not member.subscriptions:
                 self._leave(member)
 
@@ -193,25 +206,43 @@ class Hub:
         """Send everybody who is up to date a token that reaches to now, in slices."""
         for group in list(self.groups.values()):
             group.forget_unused()
-            members = list(group.current)
+            members = [*group.current, *(m for m in group.paced if m not in group.current)]
             for start in range(0, len(members), self._slice_clients):
                 for member in members[start : start + self._slice_clients]:
                     member.client.flush()  # which may fill its socket
-                    if member in group.current and not member.client.paused:
-                        member.client.write(group.bookmark())
+                    if not member.client.paused:
+                        self._bookmark(member)
                 yield
 
     def bookmark(self, client: Client) -> None:
         """Send one client its tokens, before its connection is closed."""
         for member in client.members.values():
-            if member in member.group.current:
-                client.write(member.group.bookmark())
+            self._bookmark(member)
+
+    def _bookmark(self, member: Member) -> None:
+        group = member.group
+        if member in group.current:
+            member.client.write(group.bookmark())
+        elif member.waits_at is not None and member.reset is None:
+            member.client.write(group.bookmark_at(member.cursor))
 
     # --- flush ---------------------------------------------------------------------------------
 
     @property
     def has_work(self) -> bool:
         return bool(self._dirty) or self._catch_up.has_work
+
+    @property
+    def next_beat_s(self) -> float | None:
+        """When `beat` should be called next, by its clock; None while nobody waits for it."""
+        return self._pacing.next_beat_s
+
+    def beat(self, now_s: float) -> None:
+        """Tell what time it is, before a flush: whoever waits for it gets what he missed."""
+        due = self._pacing.beat(now_s)
+        self._catch_up.add(due)
+        for member in due:
+            self._read_soon(member.group)
 
     def flush(self) -> Iterator[None]:
         """Bring everybody as far as their sockets allow; take its steps until it ends.
@@ -233,6 +264,8 @@ class Hub:
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
         if not group.members:
             return  # gone meanwhile
+        if group.paced and self._pacing.postpones(group):
+            return
         cursor = group.position
         try:
             yield from group.advance()
@@ -243,7 +276,10 @@ class Hub:
             self._dirty[group] = None
         if group.position != cursor and group.current:
             delivery = group.patch_from(cursor)
-            fan_outs.append(_FanOut(group, delivery, group.release(cursor)))
+            members = group.release(cursor)
+            if group.paced:
+                members = self._pacing.hold(members)
+            fan_outs.append(_FanOut(group, delivery, members))
 
     def _fan_out(self, fan_outs: list[_FanOut], gathered: dict[Client, None]) -> Iterator[None]:
         """Write each frame (or a patch's parts) to all who wait for it."""
@@ -373,10 +409,25 @@ class Hub:
         group.restart()
         self._dirty.pop(group, None)
         for member in group.members:
+            self._pacing.release(member)
             member.forget(reason)
         self._catch_up.add(group.members)
         if group.members:
             self._wake()
+
+    def _set_rate(self, member: Member, subscription: MessageId, rate: float | None) -> None:
+        """Change the pace of a member that may be waiting: what it waits for is judged anew."""
+        waited = member.waits_at is not None
+        self._pacing.set_rate(member, subscription, rate)
+        if waited:
+            self._catch_up.add([member])
+            self._read_soon(member.group)
+            self._wake()
+
+    def _read_soon(self, group: Group) -> None:
+        """Have a group read the history that was left until a beat, if there is any."""
+        if group.is_dirty:
+            self._dirty[group] = None
 
     def _mark_dirty(self, group: Group) -> None:
         self._dirty[group] = None
@@ -386,6 +437,8 @@ class Hub:
         group = member.group
         group.members.discard(member)
         group.current.pop(member, None)
+        group.paced.discard(member)
+        self._pacing.release(member)
         member.client.members.pop(group.number, None)
         if not group.members:
             del self.groups[self._key(group)]

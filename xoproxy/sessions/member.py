@@ -4,6 +4,8 @@ There is no queue, no task and no timer per client. Whether more may be written 
 the transport sets; what is to be written follows from the cursor.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from xoproxy.sessions.codec import Codec
@@ -13,6 +15,8 @@ from xoproxy.sessions.messages import MessageId, ServerMessage
 if TYPE_CHECKING:
     from xoproxy.sessions.frame import Framing
     from xoproxy.sessions.group import Group
+
+_NO_RATES: Mapping[MessageId, float] = MappingProxyType({})
 
 
 class Outlet(Protocol):
@@ -90,6 +94,7 @@ class Member:
     """
 
     __slots__ = (
+        "awaits_digests",
         "away",
         "client",
         "cursor",
@@ -97,8 +102,11 @@ class Member:
         "group",
         "index",
         "left",
+        "on_beat",
+        "rates",
         "reset",
         "subscriptions",
+        "waits_at",
     )
 
     def __init__(self, client: Client, group: "Group", cursor: int) -> None:
@@ -110,17 +118,42 @@ class Member:
         self.left = False
         self.away = False
         """Whether it left or must begin again: then it gets no patch."""
+        self.awaits_digests = False
+        """Whether it has yet to say what it holds; until then it gets nothing, not even a reset."""
         self.reset: str | None = None
         """Why its document must be forgotten; None when it need not be."""
         self.subscriptions: set[MessageId] = set()
         """The subscriptions of this connection that show this view."""
+        self.rates: Mapping[MessageId, float] = _NO_RATES
+        """At most so many patches a second, by subscription; see `pacing.py`."""
+        self.waits_at: float | None = None
+        """The rate for whose beat it waits."""
+        self.on_beat = False
+        """Whether its beat has come: then it may have one patch."""
+
+    @property
+    def rate(self) -> float | None:
+        """The fastest rate of its subscriptions; None when one of them has no bound."""
+        rates = self.rates
+        if not rates or len(rates) < len(self.subscriptions):
+            return None
+        return max(rates.values())
 
     def start(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.index = 0
 
+    def take(self, delivery: Delivery) -> Frame:
+        """Take the next frame of what it gets."""
+        if delivery.is_shared:
+            self.index += 1
+            return delivery.frames[self.index - 1]
+        return delivery.frames.pop(0)
+
     def forget(self, reason: str) -> None:
         """Give up what it was getting: it must begin again."""
+        if self.awaits_digests:
+            return  # it is at no position that could have been lost
         self.delivery = None
         self.reset = reason
         self.away = True

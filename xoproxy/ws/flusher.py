@@ -7,6 +7,7 @@ between its slices anyway; a longer tick would only add to the latency.)
 
 import asyncio
 import time
+from contextlib import suppress
 
 from xoproxy.sessions.hub import Hub
 
@@ -31,9 +32,10 @@ class Flusher:
         """Serve a hub until cancelled."""
         loop_time = time.monotonic
         while True:
-            await self._wanted.wait()
+            await self._until_wanted(hub.next_beat_s)
             self._wanted.clear()
             cost = 0.0
+            hub.beat(loop_time())
             while hub.has_work:
                 steps = hub.flush()
                 while True:
@@ -43,6 +45,16 @@ class Flusher:
                     if not more:
                         break
                     await asyncio.sleep(0)
+                hub.beat(loop_time())
             self.last_cost_s = cost
             tick = min(max(cost, self._tick_min_s), self._tick_max_s)
             await asyncio.sleep(tick)
+
+    async def _until_wanted(self, beat_s: float | None) -> None:
+        """Wait until the hub asks, or the next beat of somebody who is paced."""
+        if beat_s is None:
+            await self._wanted.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, beat_s - time.monotonic())):
+                await self._wanted.wait()
