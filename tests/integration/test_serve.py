@@ -195,6 +195,14 @@ async def test_bad_settings_stop_the_start_with_one_line(environment):
     assert line.startswith("xoproxy: cannot read the settings file /nowhere.toml")
 
 
+async def test_authorities_that_cannot_be_read_stop_the_start_with_one_line(environment, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    settings = environment | {"XOPROXY_POOL_LINK__CA_FILE": str(bundle)}
+    assert f"pool_link.ca_file: cannot read {bundle}: No such file" in await refusal(settings)
+    bundle.write_text("no certificate")
+    assert f"pool_link.ca_file: cannot read {bundle}" in await refusal(settings)
+
+
 async def test_a_taken_port_stops_the_start_with_one_line(environment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

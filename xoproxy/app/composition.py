@@ -31,6 +31,7 @@ from xoproxy.errors import ConfigError
 from xoproxy.model import PoolId
 from xoproxy.pool.link import LinkState
 from xoproxy.pool.supervisor import Supervisor
+from xoproxy.pool.trust import authorities
 from xoproxy.rest import api_application, health_routes
 from xoproxy.rest.page import routes as page_routes
 from xoproxy.sessions.hub import Hub
@@ -74,6 +75,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
     Raises:
         ConfigError: it cannot run with these settings.
     """
+    authorities(settings.pool_link.ca_file)
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_user(settings.storage.directory.expanduser()))
         storage = await stack.enter_async_context(

@@ -53,8 +53,8 @@ class Carrier(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
-        """Bring a request to a server and return its answer.
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> list[bytes]:
+        """Bring a request to a server and return its answer, in as many parts as it came.
 
         Args:
             url: scheme, host and port.
@@ -115,13 +115,13 @@ class HttpCarrier:
     def forget(self) -> None:
         pass  # connections stay good
 
-    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> list[bytes]:
         try:
             return await self._post(url, body, patience)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise _unreachable(error) from error
 
-    async def _post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+    async def _post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> list[bytes]:
         """Send a request and read the answer; a long one may take its time while it goes on."""
         if self._http is None:
             raise RuntimeError("enter the carrier before use")
@@ -144,12 +144,12 @@ class HttpCarrier:
                     response.close()
                     why = trouble.TOO_LARGE
                     raise PoolUnreachable(why.message, why.code)
+                if size > GREAT_BYTES:
+                    await self._turns.part_taken()
         patience.reschedule(None)  # all is here; the rest is our own time
-        async with self._turns.of(great=size > GREAT_BYTES):
-            answer = b"".join(parts)  # some milliseconds, when it is a large pool's list
-        if answer.startswith(_XML):
+        if parts and parts[0].startswith(_XML):
             raise NoJsonRpc(trouble.NOT_XAPI.message, trouble.NOT_XAPI.code)
-        return answer
+        return parts
 
     def _next_part_due_s(self, began_s: float, size: int) -> float:
         """Tell when patience ends: with each part, and with all of them if they only trickle."""
@@ -190,7 +190,7 @@ class DetectingCarrier:
         """Look for JSON-RPC again where it was missing; a server that had it still has it."""
         self._chosen = {url: it for url, it in self._chosen.items() if it is self._json}
 
-    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> list[bytes]:
         if url in self._chosen:
             return await self._chosen[url].post(url, body, patience)
         try:

@@ -313,7 +313,7 @@ class JsonRpcClient:
 
     async def _call(
         self,
-        decoder: msgspec.json.Decoder[E],
+        decoder: replies.Decoder[E],
         request: _Request,
         url: URL | None = None,
         patience_s: float | None = None,
@@ -323,7 +323,7 @@ class JsonRpcClient:
 
     async def _patiently(
         self,
-        decoder: msgspec.json.Decoder[E],
+        decoder: replies.Decoder[E],
         request: _Request,
         patience_s: float,
         slots: AbstractAsyncContextManager[None],
@@ -355,16 +355,16 @@ class JsonRpcClient:
         return _Request(self._last_id, body)
 
     async def _exchange(
-        self, decoder: msgspec.json.Decoder[E], request: _Request, patience_s: float, url: URL
+        self, decoder: replies.Decoder[E], request: _Request, patience_s: float, url: URL
     ) -> E:
         try:
             async with asyncio.timeout(patience_s) as patience:
-                data = await self._carrier.post(url, request.body, patience)
+                parts = await self._carrier.post(url, request.body, patience)
         except TimeoutError as error:
             message = "The pool did not answer in time."
             raise PoolUnreachable(message, "TIMEOUT") from error
-        async with self._turns.of(great=len(data) > GREAT_BYTES):
-            reply = await in_slices(replies.scan(decoder, data))
+        async with self._turns.of(great=sum(map(len, parts)) > GREAT_BYTES):
+            reply = await in_slices(replies.scan(decoder, parts))
         if not _answers(reply, request):
             raise PoolUnreachable("The answer is one to another call.", "NOT_XAPI")
         return reply

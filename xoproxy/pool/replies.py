@@ -1,26 +1,24 @@
-"""XAPI's replies: scanned without parsing the records, and made valid JSON where they are not.
+"""XAPI's replies, scanned without parsing the records.
 
-XAPI prints NaN and infinities as bare words, and texts of guests come through as whatever bytes
-the guest wrote. What enters the store must be JSON that every client's parser takes, so:
-
-- a reply that the scan refuses (bare words, control characters, lone surrogates) is mended and
-  scanned again; a clean one pays nothing for that;
-- a record is decoded once when it is new or changed, which finds broken UTF-8 and numbers that no
-  client could hold; what equals the bytes we have has been through that already.
-
-Mending is exact outside of what it mends: numbers, order and spelling stay XAPI's.
+What enters the store must be JSON that every client's parser takes, so a reply that the scan
+refuses (bare words, control characters, lone surrogates) is mended and scanned again (mending.py);
+a clean one pays nothing for that. A record is decoded once when it is new or changed, which finds
+broken UTF-8 and numbers that no client could hold; what equals the bytes we have has been through
+that already.
 """
 
-import codecs
 import json
 import math
-import re
-from collections.abc import Generator
-from typing import Annotated, Any, Protocol, TypeVar
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from xoproxy.errors import PoolUnreachable, XapiFailure
+from xoproxy.pool.mending import BAD_JSON, decoded
+from xoproxy.pool.pieces import Members
 
 T = TypeVar("T")
 
@@ -84,32 +82,73 @@ class RawEnvelope(msgspec.Struct):
     id: int | str | None = None
 
 
-EVENTS = msgspec.json.Decoder(EventEnvelope)
-RECORDS = msgspec.json.Decoder(RecordsEnvelope)
-NEXT = msgspec.json.Decoder(NextEnvelope)
-RAW = msgspec.json.Decoder(RawEnvelope)
+def _put_events(envelope: EventEnvelope, pieces: list[list[Event]]) -> None:
+    if envelope.result is not None:
+        envelope.result.events[:0] = chain.from_iterable(pieces)
+
+
+def _put_records(envelope: RecordsEnvelope, pieces: list[dict[str, msgspec.Raw]]) -> None:
+    if envelope.result is not None:
+        for piece in pieces:
+            envelope.result.update(piece)
+
+
+@dataclass(frozen=True)
+class Decoder(Generic[T]):
+    """Decodes one kind of reply.
+
+    Args:
+        whole: decodes all of it.
+        members: of which there can be very many; None when the reply is always short.
+    """
+
+    whole: msgspec.json.Decoder[T]
+    members: Members[T, Any] | None = None
+
+
+EVENTS = Decoder(
+    msgspec.json.Decoder(EventEnvelope),
+    Members(b'"events":[', b"]", b"},{", msgspec.json.Decoder(list[Event]), _put_events),
+)
+RECORDS = Decoder(
+    msgspec.json.Decoder(RecordsEnvelope),
+    Members(
+        b'"result":{',
+        b"}",
+        b'},"OpaqueRef:',
+        msgspec.json.Decoder(dict[str, msgspec.Raw]),
+        _put_records,
+    ),
+)
+NEXT = Decoder(msgspec.json.Decoder(NextEnvelope))
+RAW = Decoder(msgspec.json.Decoder(RawEnvelope))
 _decode = msgspec.json.Decoder().decode
 
-_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOT_XAPI = "NOT_XAPI"
 
 
-def scan(decoder: msgspec.json.Decoder[T], body: bytes) -> Generator[None, None, T]:
-    """Decode a reply; mend it first, in slices, when it is not JSON.
+def scan(decoder: Decoder[T], parts: Sequence[bytes]) -> Generator[None, None, T]:
+    """Decode a reply in slices; what is not JSON is mended first.
+
+    Args:
+        decoder: what is expected.
+        parts: the text as it came in.
 
     Returns (as the generator's value): what the decoder makes of it.
 
     Raises:
         PoolUnreachable: it cannot be mended into what XAPI would say.
     """
+    members = decoder.members
     try:
-        return decoder.decode(body)
-    except _BAD_JSON:
-        mended = yield from mend(body)
-    try:
-        return decoder.decode(mended)
-    except _BAD_JSON as error:
+        if members is None:
+            return (yield from decoded(decoder.whole, b"".join(parts)))
+        pieces, rest = yield from members.cut(parts)
+        reply = yield from decoded(decoder.whole, rest)
+    except BAD_JSON as error:
         raise PoolUnreachable("The answer is not XAPI's.", _NOT_XAPI) from error
+    members.put(reply, pieces)
+    return reply
 
 
 def failure(error: msgspec.Raw) -> XapiFailure:
@@ -129,7 +168,7 @@ def failure(error: msgspec.Raw) -> XapiFailure:
                 return XapiFailure(code, tuple(map(str, params)))
             case _:
                 pass
-    except _BAD_JSON:
+    except BAD_JSON:
         pass
     raise PoolUnreachable("The answer is not XAPI's.", _NOT_XAPI)
 
@@ -154,7 +193,7 @@ def checked_record(raw: bytes) -> bytes:
     """
     try:
         _check_record(raw)
-    except _BAD_JSON:
+    except BAD_JSON:
         return _mended_record(raw)
     return raw
 
@@ -183,85 +222,6 @@ def _int64_or_none(text: str) -> int | None:
     return number if -(2**63) <= number < 2**63 else None
 
 
-# --- a whole reply --------------------------------------------------------------------------------
-
-_GOOD_STRING = (
-    rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?:(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
-    rb'|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))*+"'
-)
-_good_string = re.compile(_GOOD_STRING).fullmatch
-# What needs no mending; it never ends inside a string or a number's sign, so that the text can be
-# walked in pieces.
-_good_run = re.compile(rb'(?:[^"NI-]++|-(?=[0-9])|' + _GOOD_STRING + rb")*+").match
-_any_string = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL).match
-_not_a_number = re.compile(rb"NaN|-?Infinity").match
-_string_part = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a surrogate pair
-    rb'|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]|\\|[\x00-\x1f]'
-)
-_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-
-_SLICE_BYTES = 128 << 10
-"""About 1 ms of mending."""
-
-
-def mend(body: bytes) -> Generator[None, None, bytes]:
-    """Make XAPI's reply valid JSON, yielding about every millisecond.
-
-    NaN and infinities outside of strings become null; inside of strings, broken UTF-8 and lone
-    surrogates become U+FFFD, control characters are escaped, and a backslash that begins no escape
-    is one. What is not JSON for any other reason stays so.
-    """
-    if not body.isascii():
-        body = yield from _valid_utf8(body)
-    parts: list[bytes] = []
-    at = 0
-    limit = _SLICE_BYTES
-    while at < len(body):
-        run = _good_run(body, at, limit)
-        assert run is not None  # noqa: S101 - for the type checker: it matches the empty text too
-        parts.append(run.group())
-        at = run.end()
-        if at < min(limit, len(body)):
-            part, at = _mended_at(body, at)
-            parts.append(part)
-        if at >= limit:
-            limit = at + _SLICE_BYTES
-            yield
-    return b"".join(parts)
-
-
-def _valid_utf8(body: bytes) -> Generator[None, None, bytes]:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    parts: list[bytes] = []
-    for at in range(0, len(body), _SLICE_BYTES):
-        final = at + _SLICE_BYTES >= len(body)
-        parts.append(decoder.decode(body[at : at + _SLICE_BYTES], final).encode())
-        yield
-    return b"".join(parts)
-
-
-def _mended_at(body: bytes, at: int) -> tuple[bytes, int]:
-    """Mend what stopped a run: a bare word, a string that is bad or longer than the slice."""
-    if word := _not_a_number(body, at):
-        return b"null", word.end()
-    if string := _any_string(body, at):
-        text = string.group()
-        if not _good_string(text):
-            text = b'"' + _string_part.sub(_mended_part, text[1:-1]) + b'"'
-        return text, string.end()
-    return body[at : at + 1], at + 1
-
-
-def _mended_part(match: re.Match[bytes]) -> bytes:
-    part = match.group()
-    if part == b"\\":
-        return b"\\\\"
-    if len(part) == 1:
-        return b"\\u%04x" % part[0]
-    return b"\\ufffd" if _LONE_SURROGATE.fullmatch(part) else part
-
-
 def json_value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - any JSON value
     """Decode a small result.
 
@@ -270,7 +230,7 @@ def json_value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - any JSON value
     """
     try:
         return _decode(raw)
-    except _BAD_JSON as error:
+    except BAD_JSON as error:
         raise PoolUnreachable("The answer is not XAPI's.", _NOT_XAPI) from error
 
 

@@ -78,7 +78,7 @@ class Trust:
         """Raise ConfigError when a pin is none or the bundle cannot be read."""
         for pin in self.pins.values():
             fingerprint(pin)
-        _authorities(self.ca_path)
+        authorities(self.ca_path)
 
     def of(self, url: URL) -> "ssl.SSLContext | aiohttp.Fingerprint | bool":
         """Return what aiohttp takes as `ssl` for a request to a URL."""
@@ -87,7 +87,7 @@ class Trust:
         pin = self.pin(url)
         if pin is not None:
             return aiohttp.Fingerprint(bytes.fromhex(pin))
-        return _authorities(self.ca_path)
+        return authorities(self.ca_path)
 
     def pin(self, url: URL) -> str | None:
         """Return what was accepted for a URL's host, in its one written form."""
@@ -136,15 +136,21 @@ async def presented(url: URL, within_s: float) -> Certificate:
 async def trusted_by_authorities(url: URL, ca_path: Path | None, within_s: float) -> bool:
     """Tell whether the authorities vouch for what a host shows; False when nobody is there."""
     try:
-        async with connection(url, within_s, _authorities(ca_path)):
+        async with connection(url, within_s, authorities(ca_path)):
             return True
     except OSError:
         return False
 
 
 @lru_cache(maxsize=4)
-def _authorities(ca_path: Path | None) -> ssl.SSLContext:
-    """Make the context that verifies; one for all pools, for the system's bundle is large."""
+def authorities(ca_path: Path | None) -> ssl.SSLContext:
+    """Make the context that verifies: one for all pools, for the system's bundle is large.
+
+    To read it takes some 20 ms, so it is done once before anybody is served.
+
+    Raises:
+        ConfigError: the bundle of authorities cannot be read.
+    """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_path is not None:

@@ -83,7 +83,7 @@ class XmlRpcCarrier:
     def forget(self) -> None:
         pass  # connections stay good
 
-    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:
+    async def post(self, url: URL, body: bytes, patience: asyncio.Timeout) -> list[bytes]:
         worker = self._idle.pop() if self._idle else await self._new_worker()
         unharmed = False
         try:
@@ -100,7 +100,7 @@ class XmlRpcCarrier:
             else:
                 worker.kill()
         if kind == _ANSWER:
-            return payload
+            return [payload]
         raise _error(_read_trouble(payload))
 
     def _order(self, url: URL, body: bytes, patience: asyncio.Timeout) -> bytes:

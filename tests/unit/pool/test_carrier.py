@@ -68,12 +68,12 @@ class Recorder:
         self.seen.append((url, body))
         if url in self.failing:
             raise self.failing[url]
-        return self.name
+        return [self.name]
 
 
 async def post(carrier, url, body=b"?") -> bytes:
     async with asyncio.timeout(None) as patience:
-        return await carrier.post(url, body, patience)
+        return b"".join(await carrier.post(url, body, patience))
 
 
 @pytest.fixture

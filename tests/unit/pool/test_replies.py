@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xoproxy.errors import PoolUnreachable
-from xoproxy.pool import replies
+from xoproxy.pool import mending, replies
 
 
 def finish(work):
@@ -27,7 +27,7 @@ def scanned(record: bytes) -> bytes:
         + record
         + b'}],"valid_ref_counts":{"vm":1},"token":"00,0"},"id":1}'
     )
-    envelope, _ = finish(replies.scan(replies.EVENTS, body))
+    envelope, _ = finish(replies.scan(replies.EVENTS, [body]))
     (event,) = envelope.result.events
     assert (event.cls, event.operation, event.ref) == ("vm", "mod", "OpaqueRef:1")
     return replies.checked_record(bytes(event.record))
@@ -109,7 +109,7 @@ def test_a_record_that_is_no_object_is_refused(record):
 )
 def test_what_is_not_xapis_is_refused(body):
     with pytest.raises(PoolUnreachable) as caught:
-        finish(replies.scan(replies.EVENTS, body))
+        finish(replies.scan(replies.EVENTS, [body]))
 
     assert caught.value.code == "NOT_XAPI"
 
@@ -117,7 +117,7 @@ def test_what_is_not_xapis_is_refused(body):
 def test_mending_a_large_reply_yields_between_slices():
     body = b'{"x":[' + b",".join([b'{"n":NaN,"s":"' + b"x" * 900 + b'"}'] * 2000) + b"]}"
 
-    mended, slices = finish(replies.mend(body))
+    mended, slices = finish(mending.mend(body))
 
     assert body.replace(b"NaN", b"null") == mended
     assert slices >= len(body) // (128 << 10)
@@ -126,7 +126,7 @@ def test_mending_a_large_reply_yields_between_slices():
 def test_a_string_longer_than_a_slice_is_kept():
     body = b'{"n":NaN,"s":"' + b"y" * (400 << 10) + b'","t":"' + b"\\n" * (200 << 10) + b'"}'
 
-    mended, _ = finish(replies.mend(body))
+    mended, _ = finish(mending.mend(body))
 
     assert body.replace(b"NaN", b"null") == mended
 
@@ -159,19 +159,19 @@ def without_specials(value):
 def test_mending_keeps_every_other_value(record, slice_bytes):
     body = json.dumps(record, ensure_ascii=False).encode()  # NaN and Infinity as bare words
 
-    original = replies._SLICE_BYTES
-    replies._SLICE_BYTES = slice_bytes
+    original = mending._SLICE_BYTES
+    mending._SLICE_BYTES = slice_bytes
     try:
-        mended, _ = finish(replies.mend(body))
+        mended, _ = finish(mending.mend(body))
     finally:
-        replies._SLICE_BYTES = original
+        mending._SLICE_BYTES = original
 
     assert without_specials(record) == msgspec.json.decode(mended)
 
 
 @given(st.binary(max_size=60))
 def test_mending_anything_ends_and_never_spoils_what_is_valid(body):
-    mended, _ = finish(replies.mend(body))
+    mended, _ = finish(mending.mend(body))
 
     try:
         expected = msgspec.json.decode(body)

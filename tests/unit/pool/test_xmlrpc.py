@@ -68,7 +68,7 @@ def call(method: str = "VM.get_name_label", *params: object) -> bytes:
 
 async def post(carrier, url, body=None, patience_s=5.0) -> bytes:
     async with asyncio.timeout(patience_s) as patience:
-        return await carrier.post(url, body or call(), patience)
+        return b"".join(await carrier.post(url, body or call(), patience))
 
 
 def pids() -> set[int]:
