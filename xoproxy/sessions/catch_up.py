@@ -79,7 +79,7 @@ class CatchUp:
         try:
             next(delivery.work, None)
         except Expired:
-            delivery.lost = "journal_expired"
+            delivery.lost = True
         if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
             self._ready.update(self._waiting.pop(delivery))
         else:
@@ -89,7 +89,7 @@ class CatchUp:
         """Write to one member that is behind, until it is current or its socket is full."""
         client, group = member.client, member.group
         for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or member in group.current or member.awaits_digests:
+            if member.left or client.paused or member in group.current:
                 return
             delivery = member.delivery
             if member.reset is not None:
@@ -102,7 +102,8 @@ class CatchUp:
                     return
                 self._begin_patch(member)
             elif member.index < len(delivery.frames):
-                frame = member.take(delivery)
+                frame = delivery.frames[member.index]
+                member.index += 1
                 if delivery.complete and member.index == len(delivery.frames):
                     # Now, not at its next turn: that may be long after, if this fills its socket.
                     member.cursor = delivery.to
@@ -111,7 +112,7 @@ class CatchUp:
                 self._counters.frames += 1
                 self._counters.bytes += len(frame.payload)
             elif delivery.lost:
-                member.forget(delivery.lost)
+                member.forget("journal_expired")
             else:
                 self._wait(member, delivery)
                 return

@@ -38,7 +38,6 @@ from xoproxy.cache.view import (
 )
 from xoproxy.model import Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
-from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
@@ -102,7 +101,6 @@ class Group:
         self._dirty_since: int | None = None
         self._patches: dict[int, Delivery] = {}
         self._snapshot: Delivery | None = None
-        self._digests: ViewDigests | None = None
         self._bookmark: tuple[Cursor, int, Frame] | None = None
 
     @property
@@ -182,19 +180,6 @@ class Group:
             delivery.work = self._build_snapshot(delivery, eyes)
         return self._snapshot
 
-    def comparison(self, claim: Claim) -> Delivery:
-        """Return what a client lacks, by what it says that it holds; for one member.
-
-        Raises:
-            Expired: the history does not reach back to `scanned`; `restart` is what remains.
-        """
-        if self._digests is None or not self._digests.are_fresh(self.store.journal):
-            eyes = eyes_at(self.view, self.store, self.scanned)
-            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
-        delivery = Delivery(self._digests.position, is_shared=False)
-        delivery.work = self._build_comparison(delivery, self._digests, claim)
-        return delivery
-
     def has_changed(self, key: Key, seq: int) -> bool:
         """Tell whether an object looks different here from what it did at `seq`, or is gone.
 
@@ -227,7 +212,6 @@ class Group:
         waiting = {member.delivery for member in self.members}
         if self._snapshot is not None and self._snapshot not in waiting:
             self._snapshot = None
-        self._digests = None  # whoever is being compared holds on to them
         self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
 
     def restart(self) -> None:
@@ -237,7 +221,6 @@ class Group:
         self.position = self.store.seq
         self._patches = {}
         self._snapshot = None
-        self._digests = None
 
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
         epoch, seq = self.store.epoch, self.position
@@ -334,36 +317,11 @@ class Group:
             room -= size
         frames.append(self.frame(Patch(self.number, seq, to, part)))
 
-    def _build_comparison(
-        self, delivery: Delivery, digests: ViewDigests, claim: Claim
-    ) -> Iterator[None]:
-        difference = yield from digests.difference(claim)
-        if difference.is_great:
-            delivery.lost = "differs"
-            return
-        eyes = eyes_at(self.view, self.store, digests.seq)
-        first = Snapshot(self.number, delivery.to, False, self._first_class, (), [], [])
-        first = msgspec.structs.replace(first, buckets=difference.buckets)
-        delivery.frames.append(self.frame(first))
-        yield
-        yield from self._prepare(eyes.state)
-        rows = ((entry, eyes.look(entry)) for entry in difference.entries)
-        yield from self._write_rows(delivery, eyes, rows)
-
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
-        yield from self._prepare(eyes.state)
-        yield from self._write_rows(delivery, eyes, look_at_all(eyes))
-
-    def _prepare(self, state: State) -> Iterator[None]:
-        yield from self._index_references(state)
-        yield from state.prepare()
-
-    def _write_rows(
-        self, delivery: Delivery, eyes: Eyes, rows: Iterable[tuple[Entry, Fields] | None]
-    ) -> Iterator[None]:
-        """Write objects as a snapshot's messages, to the last one, and its bookmark."""
+        yield from self._index_references(eyes.state)
+        yield from eyes.state.prepare()
         chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""))
-        for number, seen in enumerate(rows, 1):
+        for number, seen in enumerate(look_at_all(eyes), 1):
             if seen is not None:
                 entry, fields = seen
                 row = self.codec.row([_ref(entry), *fields.values()])
