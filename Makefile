@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint check foreign format bench lock clean
+.PHONY: help demo test lint check foreign format bench bench-full lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    format, lint, types, layers"
 	@echo "make check   the same, with unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
+	@echo "make bench-full  how cost grows with clients, objects and changes, as curves"
 	@echo "make lock    write constraints.txt anew"
 
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -52,10 +53,17 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) -e '.[dev,bench]'
+	@touch $@
+
+bench-full: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.growth
+
 # Versions only: no address of any package index may stand in it.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip --disable-pip-version-check install --quiet '.[dev]'
+	build/lock/bin/pip --disable-pip-version-check install --quiet '.[dev,bench]'
 	( echo "# Versions that were tested together; written by 'make lock'."; \
 	  build/lock/bin/pip --disable-pip-version-check freeze --exclude xoproxy ) > constraints.txt
 	rm -rf build/lock

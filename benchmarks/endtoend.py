@@ -14,7 +14,7 @@ from benchmarks.figures import Measured
 from benchmarks.rig import BenchError, cpu_s, median_of, percentile, tcp_bytes
 from benchmarks.system import EVERYTHING, Load, System, system
 
-_BATCHES_PER_S = 20
+BATCHES_PER_S = 20
 _BATCH_CHANGES = 15
 _FAST = 10.0
 """XAPI gathers changes for 50 ms, which would beat against our 20 batches a second; so the pool
@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clients:
+class Clients:
     """Those that are connected, and how many of them never stall."""
 
     load: Load
@@ -51,12 +51,27 @@ class _Clients:
     awake: int
 
 
-async def _run(on: System, clients: _Clients, seconds: float, changes: int = _BATCH_CHANGES) -> Run:
+async def run(
+    on: System,
+    clients: Clients,
+    seconds: float,
+    changes: int = _BATCH_CHANGES,
+    per_s: float = BATCHES_PER_S,
+) -> Run:
+    """Let the pool change at a steady pace; every batch must reach all clients that never stall.
+
+    Args:
+        on: the pool and the proxy.
+        clients: that are connected.
+        seconds: how long.
+        changes: writes in a batch.
+        per_s: batches a second.
+    """
     load = clients.load
     await load.report()
     used_s = cpu_s(on.proxy.pid)
-    count = int(seconds * _BATCHES_PER_S)
-    made = await on.pool.ask("batches", count=count, per_s=_BATCHES_PER_S, changes=changes)
+    count = max(1, int(seconds * per_s))
+    made = await on.pool.ask("batches", count=count, per_s=per_s, changes=changes)
     used_s = cpu_s(on.proxy.pid) - used_s
     await asyncio.sleep(_LATE_S)
     report = await load.report()
@@ -77,8 +92,8 @@ async def _run(on: System, clients: _Clients, seconds: float, changes: int = _BA
 
 
 async def _batches(on: System, seconds: float) -> None:
-    count = int(seconds * _BATCHES_PER_S)
-    await on.pool.ask("batches", count=count, per_s=_BATCHES_PER_S, changes=_BATCH_CHANGES)
+    count = int(seconds * BATCHES_PER_S)
+    await on.pool.ask("batches", count=count, per_s=BATCHES_PER_S, changes=_BATCH_CHANGES)
 
 
 async def neighbours(*, quick: bool) -> dict[str, Measured]:
@@ -92,16 +107,16 @@ async def neighbours(*, quick: bool) -> dict[str, Measured]:
         on.clients(sleepers=sleepers, sleeper_buffer=_SLEEPER_BUFFER) as load,
     ):
         await load.open(count)
-        clients = _Clients(load, count, count - sleepers)
+        clients = Clients(load, count, count - sleepers)
         await _batches(on, 0.5 if quick else 1.0)  # warm
         for _ in range(runs):
-            calm.append(await _run(on, clients, seconds))
+            calm.append(await run(on, clients, seconds))
             await load.stall(sleepers)
             await _batches(on, 1.0 if quick else _TO_STALL_S)
-            stalled.append(await _run(on, clients, seconds))
+            stalled.append(await run(on, clients, seconds))
             await load.go()
             await asyncio.sleep(1.0)
-        busy = [await _run(on, clients, seconds / 2, _BUSY_CHANGES) for _ in range(runs)]
+        busy = [await run(on, clients, seconds / 2, _BUSY_CHANGES) for _ in range(runs)]
     note = f"{count:,} clients, median of {runs} runs"
     return _latency(calm, note) | _ratio(calm, stalled, sleepers) | _cpu(busy, note)
 
@@ -109,7 +124,7 @@ async def neighbours(*, quick: bool) -> dict[str, Measured]:
 def _latency(calm: list[Run], note: str) -> dict[str, Measured]:
     p50s = [percentile(run.last_ms, 0.50) for run in calm]
     p99s = [percentile(run.last_ms, 0.99) for run in calm]
-    note += f" of {len(calm[0].last_ms)} batches: {_BATCHES_PER_S}/s of {_BATCH_CHANGES} changes"
+    note += f" of {len(calm[0].last_ms)} batches: {BATCHES_PER_S}/s of {_BATCH_CHANGES} changes"
     return {
         "latency_p50_ms": median_of(p50s, note),
         "latency_p99_ms": median_of(p99s, note),
@@ -150,7 +165,7 @@ async def client_memory(*, quick: bool) -> dict[str, Measured]:
         calm = await _stalled(on, warm, sleepers, seconds, stall=False)
     per_stalled = (stalled[0] - calm[0]) / sleepers + per_idle
     kernel = (stalled[1] - calm[1]) / sleepers
-    changes = int(seconds * _BATCHES_PER_S * _BATCH_CHANGES)
+    changes = int(seconds * BATCHES_PER_S * _BATCH_CHANGES)
     return {
         "kb_per_idle_client": Measured(
             per_idle / 1e3, note=f"{idle:,} clients, subscribed to everything, JSON"
@@ -175,8 +190,8 @@ async def _stalled(
             await load.stall(sleepers)
         await on.pool.ask(
             "batches",
-            count=int(seconds * _BATCHES_PER_S),
-            per_s=_BATCHES_PER_S,
+            count=int(seconds * BATCHES_PER_S),
+            per_s=BATCHES_PER_S,
             changes=_BATCH_CHANGES,
         )
         return await on.proxy_bytes(), tcp_bytes()
@@ -193,7 +208,7 @@ async def upstream(*, quick: bool) -> dict[str, Measured]:
         await asyncio.sleep(1.0)
         one_client = await on.pool.ask("stats")
         await load.open(many - 1)
-        await on.pool.ask("batches", count=20 if quick else 100, per_s=_BATCHES_PER_S, changes=5)
+        await on.pool.ask("batches", count=20 if quick else 100, per_s=BATCHES_PER_S, changes=5)
         all_clients = await on.pool.ask("stats")
     seen = (one_client, all_clients)
     note = f"the most that was seen, with 1 and with {many:,} clients"
@@ -256,7 +271,7 @@ async def _resumed(on: System, http: aiohttp.ClientSession, *, deflate: int) -> 
             for message in await _messages(ws):
                 if message["type"] == "bookmark":
                     point = {"token": message["resume"], "seq": message["seq"]}
-    await on.pool.ask("batches", count=1, per_s=_BATCHES_PER_S, changes=_DROP_CHANGES)
+    await on.pool.ask("batches", count=1, per_s=BATCHES_PER_S, changes=_DROP_CHANGES)
     async with _connect(on, http, deflate) as ws:
         await _subscribe(on, ws, [point])
         arrived = False

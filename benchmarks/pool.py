@@ -85,8 +85,12 @@ class BenchPool:
         return {"changed": changed}
 
     async def stats(self) -> dict[str, object]:
-        """Tell how many sessions there are, and how many `event.from` ever waited at once."""
-        return {"sessions": len(self._pool.sessions), "waits": self._stamps.waits}
+        """Tell how many sessions and objects there are, and the most `event.from` at once."""
+        return {
+            "sessions": len(self._pool.sessions),
+            "waits": self._stamps.waits,
+            "objects": sum(map(self._db.count, self._db.tables)),
+        }
 
     def _mark(self) -> None:
         self._db.write("pool", self._row, "name_description", f"mark-{self._stamps.mark}")

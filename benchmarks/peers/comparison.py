@@ -47,8 +47,6 @@ NAMES = {
 _BATCHES_PER_S = 20
 _BATCH_WRITES = 23
 """Some writes are of one object: a little more than 300 changes a second remain."""
-_LATE_S = 1.0
-"""A batch that has not reached everybody by then has not arrived."""
 _SHARE = 0.5
 """So much of a processor may a contender be expected to use: beyond, all would measure queues."""
 _STEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05)
@@ -86,7 +84,16 @@ class Row(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured."""
+    """How much is measured.
+
+    Args:
+        clients: that all should have.
+        warm, probed: clients between which memory is compared; the latter show what a change costs.
+        probe_batches: that show it.
+        batches, runs: what counts.
+        late_s: a batch that has not reached everybody by then has not arrived.
+        hosts, vms: of the pool.
+    """
 
     clients: int = 1000
     warm: int = 50
@@ -94,11 +101,12 @@ class Scale:
     probe_batches: int = 20
     batches: int = 80
     runs: int = 3
+    late_s: float = 1.0
     hosts: int = 4
     vms: int = 60
 
 
-QUICK = Scale(clients=20, warm=5, probed=10, probe_batches=3, batches=10, runs=1)
+QUICK = Scale(clients=20, warm=5, probed=10, probe_batches=3, batches=10, runs=1, late_s=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +136,13 @@ class _Entrant:
         subscribe = {"type": "subscribe", "id": 1, "query": EVERYTHING}
         return load(self.url, [auth, subscribe], ready=SNAPSHOT_DONE)
 
-    async def run(self, batches: int, per_s: float) -> _Run:
+    async def run(self, batches: int, per_s: float, late_s: float) -> _Run:
         """Play batches to everybody; each of them must arrive."""
         assert self.load is not None
         await self.load.report()
         before = await self.server.ask("state")
         played = await self.server.ask("play", count=batches, per_s=per_s)
-        await asyncio.sleep(_LATE_S)
+        await asyncio.sleep(late_s)
         report = await self.load.report()
         after = await self.server.ask("state")
         if after["behind"] != before["behind"]:
@@ -168,7 +176,9 @@ async def compare(scale: Scale) -> list[Row]:
                 entrant.load = connected
             for _ in range(scale.runs):
                 for entrant in entrants:
-                    entrant.runs.append(await entrant.run(scale.batches, _BATCHES_PER_S))
+                    entrant.runs.append(
+                        await entrant.run(scale.batches, _BATCHES_PER_S, scale.late_s)
+                    )
     return [_row(entrant) for entrant in entrants]
 
 
@@ -184,7 +194,7 @@ async def _entered(key: str, path: Path, scale: Scale) -> AsyncIterator[_Entrant
             await entrant.load.open(scale.probed - scale.warm)
             grown = await _memory(server) - before
             entrant.kb_per_client = grown / (scale.probed - scale.warm) / 1e3
-            probe = await entrant.run(scale.probe_batches, 0)
+            probe = await entrant.run(scale.probe_batches, 0, scale.late_s)
         entrant.clients = _servable(probe.cpu_us, scale.clients)
         yield entrant
 

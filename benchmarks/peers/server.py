@@ -9,7 +9,7 @@ from typing import NoReturn
 from benchmarks.peers.contenders import CONTENDERS, Contender
 from benchmarks.peers.trace import commit
 from benchmarks.rig import obey, settle_memory
-from xoproxy.app import new_event_loop
+from xoproxy.app import new_runner
 from xoproxy.telemetry import configure_logging
 
 
@@ -67,7 +67,7 @@ async def _run(name: str, trace: Path) -> None:
 def main() -> NoReturn:
     configure_logging("json", "warning")
     name, trace = sys.argv[1:3]
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with new_runner() as runner:  # the same loop and collector for all
         runner.run(_run(name, Path(trace)))
     sys.exit(0)
 

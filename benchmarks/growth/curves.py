@@ -1,0 +1,97 @@
+"""The curves as pictures: one PNG a sweep, with three panels. Needs matplotlib (extra `bench`)."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import BY_KEY, Measured
+from benchmarks.growth.sweeps import Curve
+
+_LINE = "#1f5f99"
+_GOAL = "#b03a2e"
+
+
+def can_draw() -> bool:
+    return find_spec("matplotlib") is not None
+
+
+def draw(curve: Curve, about: str, path: Path) -> None:
+    """Draw one sweep.
+
+    Args:
+        curve: with at least one point.
+        about: the machine and the day, for the foot.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+
+    figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 3)
+    xs = [point.x for point in curve.points]
+    _spread(panels[0], xs, [point.cpu_us for point in curve.points])
+    _titled(panels[0], "CPU per delivered change", "microseconds", log=True)
+    _goal(panels[0], BY_KEY["cpu_us_per_delivered_change"].goal, xs)
+    _spread(panels[1], xs, [point.p99_ms for point in curve.points], label="p99")
+    p50s = [point.p50_ms.value for point in curve.points]
+    panels[1].plot(xs, p50s, "--", color=_LINE, marker=".", label="p50")
+    _titled(panels[1], "Latency until the last client has it", "milliseconds")
+    _goal(panels[1], BY_KEY["latency_p99_ms"].goal, xs)
+    panels[1].legend(frameon=False, loc="upper left")
+    panels[2].plot(xs, [point.proxy_mb for point in curve.points], color=_LINE, marker="o")
+    _titled(panels[2], "Private memory of the proxy", "MB", log=True)
+    for panel in panels:
+        _axis(panel, xs, curve.unit)
+    ended = f" Ended early: {curve.ended}." if curve.ended else ""
+    figure.suptitle(f"xoproxy: growth with {curve.unit} ({curve.held}).{ended}", fontsize=13)
+    figure.supxlabel(about, fontsize=8, color="#666666")
+    figure.savefig(path)
+
+
+def _spread(panel: Any, xs: list[float], values: list[Measured], label: str = "") -> None:  # noqa: ANN401
+    """Draw the medians, and what lies between the extremes of the runs."""
+    lows = [v.value if v.low is None else v.low for v in values]
+    highs = [v.value if v.high is None else v.high for v in values]
+    panel.fill_between(xs, lows, highs, color=_LINE, alpha=0.18, linewidth=0)
+    panel.plot(xs, [v.value for v in values], color=_LINE, marker="o", label=label)
+
+
+def _goal(panel: Any, goal: float, xs: list[float]) -> None:  # noqa: ANN401
+    panel.axhline(goal, color=_GOAL, linewidth=1, linestyle=":")
+    text = f"goal: {goal:g}, at 1,000 clients and 300 changes/s"
+    panel.annotate(
+        text,
+        (max(xs), goal),
+        (0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=_GOAL,
+    )
+
+
+def _titled(panel: Any, title: str, unit: str, *, log: bool = False) -> None:  # noqa: ANN401
+    panel.set_title(title, fontsize=11)
+    panel.set_ylabel(unit)
+    if log:
+        panel.set_yscale("log")
+        _plain_numbers(panel.yaxis)
+    else:
+        panel.set_ylim(bottom=0)
+
+
+def _axis(panel: Any, xs: list[float], unit: str) -> None:  # noqa: ANN401
+    panel.set_xscale("log")
+    panel.set_xticks(xs, [f"{x:,.0f}" for x in xs], rotation=30)
+    panel.set_xticks([], minor=True)
+    panel.set_xlabel(unit)
+    panel.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _plain_numbers(axis: Any) -> None:  # noqa: ANN401
+    """Label 1, 2 and 5 of each decade as people write numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
