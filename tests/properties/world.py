@@ -266,6 +266,9 @@ class Tagged:
 
     tags: frozenset[str]
     everything: bool = False
+    all_objects: bool = False
+    conditions: None = None
+    """A host goes with the VMs on it, which is no rule of cache/derivation.py."""
 
     @property
     def scope(self) -> str:

@@ -8,9 +8,14 @@ in slices, and kept from then on.
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+import msgspec
+
+from xoproxy.cache.diff import split
 from xoproxy.model import Entry, Key, Ref, XapiClass
 
 _REFERENCE = re.compile(rb"OpaqueRef:[0-9A-Za-z-]+")
+_ABOUT = b'"obj_uuid"'
+_UUID = b'"uuid"'
 _NULL = b"OpaqueRef:NULL"
 _FEW = 8
 
@@ -19,8 +24,23 @@ def references_in(raw: bytes) -> set[Ref]:
     """Find every reference that stands anywhere in a record, NULL aside.
 
     Also those inside texts (a task's result): more than the fields that are references, never less.
+    A message names its object by uuid: that counts as a reference, too.
     """
-    return {Ref(found.decode()) for found in set(_REFERENCE.findall(raw)) if found != _NULL}
+    found = {Ref(text.decode()) for text in set(_REFERENCE.findall(raw)) if text != _NULL}
+    if _ABOUT in raw and (uuid := _text(raw, "obj_uuid")):
+        found.add(Ref(uuid))
+    return found
+
+
+def uuid_of(entry: Entry) -> str | None:
+    """Return an object's uuid, if it has one."""
+    return _text(entry.raw, "uuid") if _UUID in entry.raw else None
+
+
+def _text(raw: bytes, field: str) -> str | None:
+    value = split(raw).get(field)
+    text = None if value is None else msgspec.json.decode(value)
+    return text if isinstance(text, str) else None
 
 
 class ByClass:
@@ -51,6 +71,8 @@ class ByClass:
 class References:
     """Which objects mention which: reference -> the references of those whose records hold it.
 
+    And which object has which uuid, by which messages name it.
+
     Most objects are mentioned by one or two others, so referrers are a tuple until they are many: a
     set of its own for each would weigh more than all the rest.
 
@@ -62,6 +84,7 @@ class References:
     def __init__(self, known: Callable[[Ref], Ref] = lambda ref: ref) -> None:
         self._known = known
         self._referrers: dict[Ref, tuple[Ref, ...] | set[Ref]] = {}
+        self._named: dict[str, Ref] = {}
 
     def add(self, entry: Entry) -> None:
         ref, referrers = entry.ref, self._referrers
@@ -88,3 +111,17 @@ class References:
     def referrers(self, target: Ref) -> Collection[Ref]:
         """Return the objects whose records mention `target`."""
         return self._referrers.get(target, ())
+
+    def name(self, entry: Entry) -> None:
+        """Note an object's uuid, which never changes."""
+        if (uuid := uuid_of(entry)) is not None:
+            self._named[uuid] = entry.ref
+
+    def unname(self, entry: Entry) -> None:
+        """Forget the uuid of an object that went."""
+        uuid = uuid_of(entry)
+        if uuid is not None and self._named.get(uuid) == entry.ref:
+            del self._named[uuid]
+
+    def named(self, uuid: str) -> Ref | None:
+        return self._named.get(uuid)

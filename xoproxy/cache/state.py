@@ -7,11 +7,12 @@ on: what is committed later is undone in the overlay before anything is read.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
 from xoproxy.cache.diff import join, split
-from xoproxy.cache.index import references_in
+from xoproxy.cache.index import references_in, uuid_of
 from xoproxy.cache.store import Store
 from xoproxy.model import Change, Entry, Key, Ref, XapiClass
 
@@ -81,6 +82,10 @@ class State:
         self._absorbed = store.seq
         self._by_ref: dict[Ref, Merged] = {}
         self._rebuilt: dict[Ref, Entry | None] = {}
+        self._indexed_count = 0
+        self._mentions: dict[Ref, list[Ref]] = {}
+        """Target -> those objects of the overlay that mentioned it then."""
+        self._named: dict[str, Ref] = {}
 
     def get(self, ref: Ref) -> Entry | None:
         """Return the object as it was at this position."""
@@ -107,13 +112,21 @@ class State:
     def referrers(self, target: Ref) -> Iterator[Ref]:
         """Name the objects whose records mentioned `target` at this position."""
         self._absorb()
+        self._index()
         for ref in self._store.referrers(target):
             if ref not in self._by_ref:
                 yield ref
-        for ref, merged in self._by_ref.items():
-            entry = self.get(ref) if merged.existed else None
-            if entry is not None and target in references_in(entry.raw):
-                yield ref
+        yield from self._mentions.get(target, ())
+
+    def named(self, uuid: str) -> Entry | None:
+        """Find the object that had this uuid at this position."""
+        self._absorb()
+        self._index()
+        ref = self._named.get(uuid)
+        if ref is not None:
+            return self.get(ref)
+        entry = self._store.named(uuid)
+        return None if entry is None or entry.ref in self._by_ref else entry
 
     def keep_up(self) -> None:
         """Take note of what was committed since; call it at least once per slice of long work."""
@@ -122,11 +135,20 @@ class State:
             self._unread.extend(store.journal.since(self._absorbed))
             self._absorbed = store.seq
 
-    def prepare(self, slice_size: int = 64) -> Iterator[None]:
-        """Take in a long history in slices, before the first look needs all of it at once."""
+    def prepare(self, slice_size: int = 64, *, referrers: bool = False) -> Iterator[None]:
+        """Take in a long history in slices, before the first look needs all of it at once.
+
+        Args:
+            slice_size: changes a step.
+            referrers: whether `referrers` and `named` will be asked, too.
+        """
         while self._unread:
             self._absorb(slice_size)
             yield
+        while referrers and self._indexed_count < len(self._by_ref):
+            self._index(max(1, slice_size // 4))
+            yield
+            self._absorb()
 
     def _absorb(self, limit: int | None = None) -> None:
         self.keep_up()
@@ -139,6 +161,20 @@ class State:
             elif merged.key != change.key or not merged.existed or not merged.exists:
                 continue  # what follows an addition or a removal tells nothing about the past
             merged.add(change)
+
+    def _index(self, limit: int | None = None) -> None:
+        """Note what the objects of the overlay mentioned; they never leave it."""
+        if self._indexed_count == len(self._by_ref):
+            return
+        stop = None if limit is None else self._indexed_count + limit
+        for ref in list(islice(self._by_ref, self._indexed_count, stop)):
+            self._indexed_count += 1
+            entry = self.get(ref)
+            if entry is not None:
+                for target in references_in(entry.raw):
+                    self._mentions.setdefault(target, []).append(ref)
+                if (uuid := uuid_of(entry)) is not None:
+                    self._named[uuid] = ref
 
     def _rebuild(self, merged: Merged) -> Entry | None:
         if not merged.existed:

@@ -321,16 +321,30 @@ class Store:
         return batch
 
     def _put(self, ref: Ref, before: Entry | None, after: Entry | None) -> None:
-        if before is not None and self._references is not None:
-            self._references.remove(before)
+        if self._references is not None:
+            self._index(self._references, before, after)
         if after is not None:
             self._entries[ref] = after
             self.by_class.put(after)
-            if self._references is not None:
-                self._references.add(after)
         elif before is not None:
             del self._entries[ref]
             self.by_class.remove(before)
+
+    @staticmethod
+    def _index(references: References, before: Entry | None, after: Entry | None) -> None:
+        if before is not None:
+            references.remove(before)
+            if after is None:
+                references.unname(before)
+        if after is not None:
+            references.add(after)
+            if before is None:
+                references.name(after)
+
+    @property
+    def has_references(self) -> bool:
+        """Whether `referrers` and `named` may be asked."""
+        return self._references_complete
 
     def index_references(self, slice_size: int = 500) -> Iterator[None]:
         """Build the reference index in slices, if it is not there; commits keep it true meanwhile.
@@ -347,6 +361,7 @@ class Store:
             entry = self._entries.get(ref)
             if entry is not None:
                 references.add(entry)
+                references.name(entry)
             if number % slice_size == 0:
                 yield
         self._references_complete = True
@@ -360,3 +375,10 @@ class Store:
         if self._references is None:
             raise RuntimeError("the reference index is not built")
         return self._references.referrers(target)
+
+    def named(self, uuid: str) -> Entry | None:
+        """Find the object that has a uuid; `index_references` must have run."""
+        if self._references is None:
+            raise RuntimeError("the reference index is not built")
+        ref = self._references.named(uuid)
+        return None if ref is None else self._entries.get(ref)

@@ -26,6 +26,7 @@ from xoproxy.cache.fields import Mask
 from xoproxy.cache.filter import Filter
 from xoproxy.cache.state import Merged, State, merge
 from xoproxy.cache.store import Store
+from xoproxy.cache.terms import ANYTHING, NOTHING, Conditions, conditions_of, followed
 from xoproxy.model import NULL_REF, Change, Entry, Key, Ref, XapiClass
 
 _REFERENCE = b"OpaqueRef:"
@@ -43,7 +44,13 @@ class Visibility(Protocol):
     """Who may see what: frozen and hashable, so that equal rights share a view.
 
     `scope` names these rights in resume tokens: equal for equal rights, over restarts too.
-    `everything` promises that nothing is hidden; then no other method is asked.
+    `everything` promises that nothing is hidden; then no other method is asked. `all_objects`
+    promises that `sees` is always true: then only fields and keys may be hidden.
+
+    `conditions` say what must hold for an object that is seen, or for one that it goes with
+    (`derivation.with_anchors`), for otherwise it is not told of its changes. None if nothing can be
+    said: then these rights are asked about every change of the pool. An object may only be seen
+    through others if these are seen as well.
     """
 
     @property
@@ -51,6 +58,12 @@ class Visibility(Protocol):
 
     @property
     def everything(self) -> bool: ...
+
+    @property
+    def all_objects(self) -> bool: ...
+
+    @property
+    def conditions(self) -> Conditions | None: ...
 
     def sees(self, state: State, entry: Entry) -> bool:
         """Tell whether the object may be seen in this state (it may look at others there)."""
@@ -71,6 +84,8 @@ class Everything:
 
     scope: str = "everything"
     everything: bool = True
+    all_objects: bool = True
+    conditions: Conditions | None = None
 
     def sees(self, state: State, entry: Entry) -> bool:  # noqa: ARG002
         return True
@@ -114,6 +129,23 @@ ViewChange = Enter | Update | Leave
 
 
 @dataclass(frozen=True, slots=True)
+class Concerns:
+    """Which changes may alter what a view shows; others need not be looked at.
+
+    Args:
+        own: changes of objects for which this holds before or after.
+        derived: those of objects that it holds for, or for one that they go with.
+        mentions: comings and goings of what such objects refer to.
+        fields: changes of this field in any object of the class, and its coming and going.
+    """
+
+    own: Conditions = NOTHING
+    derived: Conditions = NOTHING
+    mentions: Conditions = NOTHING
+    fields: frozenset[tuple[XapiClass, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A query on one pool under some rights; equal views share everything.
 
@@ -139,6 +171,27 @@ class View:
         """Whether a change of one object may alter how another one looks."""
         follows = self.filter is not None and self.filter.follows
         return follows or not self.visibility.everything
+
+    @property
+    def concerns(self) -> Concerns:
+        """Tell which changes may show here.
+
+        Where only some objects may be seen, every change of those counts: it may be that others
+        come into sight with one, or go, or that a reference to it is cut. So the rights decide
+        alone, and the filter narrows nothing.
+        """
+        rights = self.visibility
+        follows = self.filter is not None and self.filter.follows
+        if rights.everything:
+            found = conditions_of(self.filter, self.classes)
+            fields = followed(self.filter, self.classes) if self.filter is not None else ()
+            return Concerns(own=found, fields=frozenset(fields))
+        if not rights.all_objects:
+            return Concerns(derived=ANYTHING if rights.conditions is None else rights.conditions)
+        if follows:
+            return Concerns(own=ANYTHING)
+        found = conditions_of(self.filter, self.classes)
+        return Concerns(own=found, mentions=found)
 
 
 class Eyes:
@@ -251,10 +304,15 @@ def look_at_all(eyes: Eyes) -> Iterator[tuple[Entry, Fields] | None]:
     The objects are pinned at once; the looking may be cut into slices, between which
     `eyes.state.keep_up()` must be called.
     """
-    for pinned in [(cls, list(eyes.state.entries(cls))) for cls in eyes.view.classes]:
-        for entry in pinned[1]:
-            fields = eyes.look(entry)
-            yield None if fields is None else (entry, fields)
+    for pinned in [list(eyes.state.entries(cls)) for cls in eyes.view.classes]:
+        yield from look_at(eyes, pinned)
+
+
+def look_at(eyes: Eyes, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Fields] | None]:
+    """Show some objects; None where one is not in the view."""
+    for entry in entries:
+        fields = eyes.look(entry)
+        yield None if fields is None else (entry, fields)
 
 
 def changes_between(
