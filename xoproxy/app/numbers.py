@@ -67,6 +67,7 @@ class Numbers:
         yield Sample("xoproxy_frame_bytes_total", hub.counters.bytes)
         for outcome, count in (
             ("resumed", hub.counters.resumed),
+            ("compared", hub.counters.compared),
             ("snapshot", hub.counters.snapshots),
         ):
             yield Sample("xoproxy_resumes_total", count, (outcome,))

@@ -79,7 +79,7 @@ class CatchUp:
         try:
             next(delivery.work, None)
         except Expired:
-            delivery.lost = True
+            delivery.lost = "journal_expired"
         if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
             self._ready.update(self._waiting.pop(delivery))
         else:
@@ -89,7 +89,7 @@ class CatchUp:
         """Write to one member that is behind, until it is current or its socket is full."""
         client, group = member.client, member.group
         for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or member in group.current:
+            if member.left or client.paused or member in group.current or member.awaits_digests:
                 return
             delivery = member.delivery
             if member.reset is not None:
@@ -102,8 +102,7 @@ class CatchUp:
                     return
                 self._begin_patch(member)
             elif member.index < len(delivery.frames):
-                frame = delivery.frames[member.index]
-                member.index += 1
+                frame = member.take(delivery)
                 if delivery.complete and member.index == len(delivery.frames):
                     # Now, not at its next turn: that may be long after, if this fills its socket.
                     member.cursor = delivery.to
@@ -112,7 +111,7 @@ class CatchUp:
                 self._counters.frames += 1
                 self._counters.bytes += len(frame.payload)
             elif delivery.lost:
-                member.forget("journal_expired")
+                member.forget(delivery.lost)
             else:
                 self._wait(member, delivery)
                 return

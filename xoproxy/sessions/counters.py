@@ -13,3 +13,4 @@ class Counters:
     resets: int = 0
     snapshots: int = 0
     resumed: int = 0
+    compared: int = 0

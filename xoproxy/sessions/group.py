@@ -16,10 +16,10 @@ position get the same bytes object; nothing is encoded twice; frames hold only w
 now.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from xoproxy.cache.diff import Fields, Put, Remove, join, operations
 from xoproxy.cache.journal import Expired
@@ -34,10 +34,12 @@ from xoproxy.cache.view import (
     ViewChange,
     changes_between,
     eyes_at,
+    look_at,
     look_at_all,
 )
 from xoproxy.model import Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
@@ -101,6 +103,7 @@ class Group:
         self._dirty_since: int | None = None
         self._patches: dict[int, Delivery] = {}
         self._snapshot: Delivery | None = None
+        self._digests: ViewDigests | None = None
         self._bookmark: tuple[Cursor, int, Frame] | None = None
 
     @property
@@ -180,6 +183,19 @@ class Group:
             delivery.work = self._build_snapshot(delivery, eyes)
         return self._snapshot
 
+    def comparison(self, claim: Claim) -> Delivery:
+        """Return what a client lacks, by what it says that it holds; for one member.
+
+        Raises:
+            Expired: the history does not reach back to `scanned`; `restart` is what remains.
+        """
+        if self._digests is None or not self._digests.are_fresh(self.store.journal):
+            eyes = eyes_at(self.view, self.store, self.scanned)
+            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
+        delivery = Delivery(self._digests.position, is_shared=False)
+        delivery.work = self._build_comparison(delivery, self._digests, claim)
+        return delivery
+
     def has_changed(self, key: Key, seq: int) -> bool:
         """Tell whether an object looks different here from what it did at `seq`, or is gone.
 
@@ -212,6 +228,7 @@ class Group:
         waiting = {member.delivery for member in self.members}
         if self._snapshot is not None and self._snapshot not in waiting:
             self._snapshot = None
+        self._digests = None  # whoever is being compared holds on to them
         self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
 
     def restart(self) -> None:
@@ -221,6 +238,7 @@ class Group:
         self.position = self.store.seq
         self._patches = {}
         self._snapshot = None
+        self._digests = None
 
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
         epoch, seq = self.store.epoch, self.position
@@ -317,11 +335,36 @@ class Group:
             room -= size
         frames.append(self.frame(Patch(self.number, seq, to, part)))
 
+    def _build_comparison(
+        self, delivery: Delivery, digests: ViewDigests, claim: Claim
+    ) -> Iterator[None]:
+        difference = yield from digests.difference(claim)
+        if difference.is_great:
+            delivery.lost = "differs"
+            return
+        eyes = eyes_at(self.view, self.store, digests.seq)
+        yield from self._prepare(eyes.state)
+        rows = look_at(eyes, difference.entries)
+        yield from self._write_rows(delivery, eyes, rows, difference.buckets)
+
     def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
-        yield from self._index_references(eyes.state)
-        yield from eyes.state.prepare()
-        chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""))
-        for number, seen in enumerate(look_at_all(eyes), 1):
+        yield from self._prepare(eyes.state)
+        yield from self._write_rows(delivery, eyes, look_at_all(eyes))
+
+    def _prepare(self, state: State) -> Iterator[None]:
+        yield from self._index_references(state)
+        yield from state.prepare()
+
+    def _write_rows(
+        self,
+        delivery: Delivery,
+        eyes: Eyes,
+        rows: Iterable[tuple[Entry, Fields] | None],
+        buckets: list[int] | UnsetType = UNSET,
+    ) -> Iterator[None]:
+        """Write objects as a snapshot's messages, to the last one, and its bookmark."""
+        chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""), buckets)
+        for number, seen in enumerate(rows, 1):
             if seen is not None:
                 entry, fields = seen
                 row = self.codec.row([_ref(entry), *fields.values()])
@@ -341,17 +384,27 @@ class Group:
 
     def _chunk_frame(self, chunk: "_Chunk", seq: int, *, last: bool) -> Frame:
         return self.frame(
-            Snapshot(self.number, seq, last, chunk.cls, chunk.names, chunk.keys, chunk.rows)
+            Snapshot(
+                self.number,
+                seq,
+                last,
+                chunk.cls,
+                chunk.names,
+                chunk.keys,
+                chunk.rows,
+                chunk.buckets,
+            )
         )
 
 
 class _Chunk:
     """Rows of one class and one list of fields, on their way into one message."""
 
-    __slots__ = ("cls", "keys", "names", "rows", "size")
+    __slots__ = ("buckets", "cls", "keys", "names", "rows", "size")
 
-    def __init__(self, cls: XapiClass) -> None:
+    def __init__(self, cls: XapiClass, buckets: list[int] | UnsetType = UNSET) -> None:
         self.cls = cls
+        self.buckets = buckets
         self.names: tuple[str, ...] = ()
         self.keys: list[str] = []
         self.rows: list[msgspec.Raw] = []

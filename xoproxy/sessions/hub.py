@@ -12,24 +12,25 @@ Between slices anything may happen: batches, joins, departures. A frame goes onl
 still are where the frame begins.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.query import Query
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
-from xoproxy.model import Batch, Cursor, PoolId, XapiClass
+from xoproxy.model import Batch, PoolId, XapiClass
 from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.compare import Claim
 from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.pacing import Pacing
+from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 
 _ANY = XapiClass("*")
@@ -37,11 +38,6 @@ _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
 
 GroupKey = tuple[PoolId, View, Codec]
-
-ResumePositions = Mapping[tuple[PoolId, ViewHash], Cursor]
-"""Where a client's documents stand, by what they show."""
-
-NO_DOCUMENTS: ResumePositions = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -167,31 +163,52 @@ class Hub:
             here = group.position if member in group.current else member.cursor
             return self._info(group, here, "same")
         start = self._resume_position(group, resume)
-        snapshot = self._snapshot(group) if start is None else None
+        compares = start is None and resume.may_compare(store.epoch, pool, group.view_hash)
+        snapshot = self._snapshot(group) if start is None and not compares else None
         member = Member(client, group, group.position if start is None else start)
+        member.awaits_digests = compares
         member.subscriptions.add(subscription)
         self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)
         client.members[group.number] = member
+        mode = "resume"
         if snapshot is not None:
+            mode = "snapshot"
             self.counters.snapshots += 1
             member.start(snapshot)
+        elif compares:
+            mode = "compare"
+            self.counters.compared += 1
         else:
             self.counters.resumed += 1
         self._catch_up.add([member])
         self._read_soon(group)
         self._wake()
-        return self._info(group, member.cursor, "snapshot" if start is None else "resume")
+        return self._info(group, member.cursor, mode)
 
     def resume_positions(self, points: Iterable[ResumePoint]) -> ResumePositions:
         """Read a client's resume tokens, each once; those that we did not make are left out."""
-        positions = {}
-        for point in points:
-            verified = self._signer.verify(point.token)
-            if verified is not None:
-                cursor, pool, view = verified
-                positions[pool, view] = Cursor(cursor.epoch, max(cursor.seq, point.seq))
-        return positions
+        return read_resume_points(self._signer, points)
+
+    def compare(self, member: Member, claim: Claim) -> None:
+        """Send a member that was awaited what differs from what it says that it holds."""
+        group = member.group
+        try:
+            comparison = group.comparison(claim)
+        except Expired:
+            self._restart(group, "journal_expired")
+            comparison = group.comparison(claim)
+        member.awaits_digests = False
+        member.start(comparison)
+        self._catch_up.add([member])
+        self._wake()
+
+    def begin_again(self, member: Member, reason: str) -> None:
+        """Have a member that was awaited forget its document."""
+        member.awaits_digests = False
+        member.forget(reason)
+        self._catch_up.add([member])
+        self._wake()
 
     def leave(self, client: Client, subscription: MessageId) -> None:
         """End a subscription; views that no other one of the connection shows end with it."""
@@ -377,7 +394,7 @@ class Hub:
 
     def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
         """Find where a client may go on; None when it must have a snapshot."""
-        cursor = resume.get((group.store.pool, group.view_hash))
+        cursor = resume.position(group.store.pool, group.view_hash)
         if cursor is None or cursor.epoch != group.store.epoch:
             return None
         if not group.store.journal.reaches(cursor.seq):

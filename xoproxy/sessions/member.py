@@ -94,6 +94,7 @@ class Member:
     """
 
     __slots__ = (
+        "awaits_digests",
         "away",
         "client",
         "cursor",
@@ -117,6 +118,8 @@ class Member:
         self.left = False
         self.away = False
         """Whether it left or must begin again: then it gets no patch."""
+        self.awaits_digests = False
+        """Whether it has yet to say what it holds; until then it gets nothing, not even a reset."""
         self.reset: str | None = None
         """Why its document must be forgotten; None when it need not be."""
         self.subscriptions: set[MessageId] = set()
@@ -140,8 +143,17 @@ class Member:
         self.delivery = delivery
         self.index = 0
 
+    def take(self, delivery: Delivery) -> Frame:
+        """Take the next frame of what it gets."""
+        if delivery.is_shared:
+            self.index += 1
+            return delivery.frames[self.index - 1]
+        return delivery.frames.pop(0)
+
     def forget(self, reason: str) -> None:
         """Give up what it was getting: it must begin again."""
+        if self.awaits_digests:
+            return  # it is at no position that could have been lost
         self.delivery = None
         self.reset = reason
         self.away = True

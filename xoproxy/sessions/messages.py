@@ -25,6 +25,7 @@ class Auth(_Client, frozen=True, tag="auth"):
 class ResumePoint(msgspec.Struct, frozen=True):
     token: str
     seq: int
+    compare: bool = False
 
 
 class Subscribe(_Client, frozen=True, tag="subscribe"):
@@ -35,6 +36,12 @@ class Subscribe(_Client, frozen=True, tag="subscribe"):
 
 class Unsubscribe(_Client, frozen=True, tag="unsubscribe"):
     id: MessageId
+
+
+class Digests(_Client, frozen=True, tag="digests"):
+    view: int
+    buckets: int
+    digests: str
 
 
 class Window(_Client, frozen=True, tag="window"):
@@ -60,7 +67,7 @@ class Ping(_Client, frozen=True, tag="ping"):
     id: MessageId | UnsetType = UNSET
 
 
-ClientMessage = Auth | Subscribe | Unsubscribe | Window | Call | Ping
+ClientMessage = Auth | Subscribe | Unsubscribe | Digests | Window | Call | Ping
 
 
 class _Server(msgspec.Struct, frozen=True, tag_field="type"):
@@ -112,6 +119,7 @@ class Snapshot(_Server, frozen=True, tag="snapshot", rename={"class_": "class"})
     fields: tuple[str, ...]
     keys: list[str]
     rows: list[msgspec.Raw]
+    buckets: list[int] | UnsetType = UNSET
 
 
 class Patch(_Server, frozen=True, tag="patch", rename={"from_": "from"}):

@@ -15,11 +15,13 @@ from xoproxy.cache.view import Visibility
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PROXY_POOL, Key, PoolId
 from xoproxy.sessions.codec import client_message
-from xoproxy.sessions.hub import NO_DOCUMENTS, Hub, ResumePositions
+from xoproxy.sessions.compare import read_claim
+from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.member import Client
 from xoproxy.sessions.messages import (
     Auth,
     Call,
+    Digests,
     Error,
     Expectation,
     Limits,
@@ -35,6 +37,7 @@ from xoproxy.sessions.messages import (
     WelcomeUser,
     Window,
 )
+from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions
 
 
 class User(Protocol):
@@ -144,6 +147,8 @@ class Session:
                 self._subscribe(message)
             case Unsubscribe(id=id_):
                 self._unsubscribe(id_)
+            case Digests():
+                self._compare(message)
             case Call():
                 return self._call(message)
             case Ping(id=id_):
@@ -219,6 +224,22 @@ class Session:
             raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no subscription {id_!r}")
         self._hub.leave(self.client, id_)
         self.client.send(Result(id_, None))
+
+    def _compare(self, message: Digests) -> None:
+        member = self.client.members.get(message.view)
+        about = {"view": message.view}
+        if member is None:
+            text = f"there is no view {message.view}"
+            raise RequestRefused(ErrorCode.NOT_FOUND, text, about)
+        if not member.awaits_digests:
+            text = f"nobody waits for digests of view {message.view}"
+            raise RequestRefused(ErrorCode.BAD_MESSAGE, text, about)
+        try:
+            claim = read_claim(message)
+        except RequestRefused:
+            self._hub.begin_again(member, "bad_digests")
+            raise
+        self._hub.compare(member, claim)
 
     def _call(self, message: Call) -> RunCall:
         self._check_id(message.id)

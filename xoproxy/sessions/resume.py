@@ -1,0 +1,49 @@
+"""What a client that comes back still holds, as far as its tokens prove it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from xoproxy.model import Cursor, PoolId
+from xoproxy.sessions.messages import ResumePoint
+from xoproxy.sessions.tokens import TokenSigner, ViewHash
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePositions:
+    """Where a client's documents stand, and which of them it offers to compare.
+
+    Args:
+        positions: by pool and what they show.
+        comparable: epoch, pool and query of documents whose digests the client would send.
+    """
+
+    positions: Mapping[tuple[PoolId, ViewHash], Cursor]
+    comparable: frozenset[tuple[str, PoolId, bytes]]
+
+    def position(self, pool: PoolId, view: ViewHash) -> Cursor | None:
+        return self.positions.get((pool, view))
+
+    def may_compare(self, epoch: str, pool: PoolId, view: ViewHash) -> bool:
+        """Tell whether the client offered to compare what it holds of the same query.
+
+        The rights may have been others: what it gets is judged by those of now alone.
+        """
+        return (epoch, pool, view.query) in self.comparable
+
+
+NO_DOCUMENTS = ResumePositions(MappingProxyType({}), frozenset())
+
+
+def read_resume_points(signer: TokenSigner, points: Iterable[ResumePoint]) -> ResumePositions:
+    """Read a client's resume tokens, each once; those that we did not make are left out."""
+    positions = {}
+    comparable = set()
+    for point in points:
+        verified = signer.verify(point.token)
+        if verified is not None:
+            cursor, pool, view = verified
+            positions[pool, view] = Cursor(cursor.epoch, max(cursor.seq, point.seq))
+            if point.compare:
+                comparable.add((cursor.epoch, pool, view.query))
+    return ResumePositions(positions, frozenset(comparable))
