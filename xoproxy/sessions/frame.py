@@ -45,16 +45,21 @@ class Delivery:
 
     Args:
         to: the position of whoever got all frames.
+        is_shared: one that is made for a single member keeps no frame that it has taken.
         work: takes one slice a step, and completes the delivery.
+        lost: why it will never be complete, as a `reset` says it.
     """
 
-    __slots__ = ("frames", "lost", "to", "work")
+    __slots__ = ("frames", "is_shared", "lost", "to", "work")
 
-    def __init__(self, to: int, frames: list[Frame] | None = None) -> None:
+    def __init__(
+        self, to: int, frames: list[Frame] | None = None, *, is_shared: bool = True
+    ) -> None:
         self.to = to
         self.frames: list[Frame] = [] if frames is None else frames
+        self.is_shared = is_shared
         self.work: Iterator[None] | None = None
-        self.lost = False
+        self.lost: str | None = None
 
     @property
     def complete(self) -> bool:
