@@ -21,19 +21,31 @@ _LOADED_S = 60.0
 
 
 class BenchProxy:
-    """The commands."""
+    """The commands.
 
-    def __init__(self, ticker: Ticker) -> None:
-        self._ticker = ticker
+    Args:
+        group: of the ticker, which runs once somebody asks for stalls: it has a cost of its own.
+    """
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._ticker = Ticker()
+        self._ticking: asyncio.Task[None] | None = None
 
     async def stall(self) -> dict[str, float]:
-        """Tell the longest stall of the loop since the last time."""
+        """Tell the longest stall of the loop since the last time; the first time begins."""
+        if self._ticking is None:
+            self._ticking = self._group.create_task(self._ticker.run(), name="ticker")
         return {"longest_s": self._ticker.take()}
 
     async def settle(self) -> dict[str, object]:
         """Give back free memory, so that two looks from outside can be compared."""
         settle_memory()
         return {}
+
+    def end(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
 
 
 async def _token(url: str) -> str:
@@ -61,11 +73,9 @@ async def _run(pool_url: str, directory: str) -> None:
             await proxy.all_loaded()
         token = await _token(proxy.url)
         print(f'{{"url": "{proxy.url}", "token": "{token}", "pool": "{pool.id}"}}', flush=True)
-        ticker = Ticker()
-        ticking = group.create_task(ticker.run(), name="ticker")
-        commands = BenchProxy(ticker)
+        commands = BenchProxy(group)
         await obey({"stall": commands.stall, "settle": commands.settle})
-        ticking.cancel()
+        commands.end()
 
 
 def main() -> NoReturn:
