@@ -24,3 +24,9 @@ async def test_each_way_to_compress_can_be_read_and_has_its_row():
     ways = ("plain", "stateless", "dictionary", "shared stream", "context per client")
     for way in ways:
         assert any(row.startswith(way) for row in rows), way
+
+
+async def test_each_step_of_a_change_has_its_cost():
+    printed = await printed_by("benchmarks.steps")
+    for step in ("scan", "compare", "commit", "journal", "log", "deflate", "write to 20"):
+        assert f"\n{step}" in printed, step
