@@ -1,0 +1,1 @@
+"""A client of xoproxy for Python programs."""
