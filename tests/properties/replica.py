@@ -16,6 +16,8 @@ from typing import Any
 import jsonpatch
 import msgpack
 
+from tests.properties import digests
+
 TEXT, BINARY = 1, 2
 _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 
@@ -107,11 +109,19 @@ class Document:
     subscriptions: set[Any] = field(default_factory=set)
     resets: list[str] = field(default_factory=list)
     patch_count: int = 0
+    claim: str = ""
+    """Of a comparison: digests are "due", were "said" or "spoilt", or the answer is "coming"."""
+    buckets: int = 0
+    differing: list[int] = field(default_factory=list)
+    was_compared: bool = False
+    """Then 1 and 1.0 were one number: some may be spelt as before."""
 
     def clear(self) -> None:
         self.content = {cls: {} for cls in self.classes}
         self.complete = False
         self.parts = None
+        self.claim = ""
+        self.was_compared = False
 
     def by_ref(self) -> dict[str, dict[str, Any]]:
         """Return the document with references for keys and without members of ours."""
@@ -156,6 +166,7 @@ class Replica:
         self.messages: list[dict[str, Any]] = []
         self.answers: dict[Any, dict[str, Any]] = {}
         """The latest `result` or `error` of each id."""
+        self.errors: list[dict[str, Any]] = []
         self.gone: list[tuple[str, str]] = []
         self.moved = moved
         self._keys = {} if keys is None else keys
@@ -163,11 +174,28 @@ class Replica:
         self._asked: dict[Any, Any] = {}
         self._offered: dict[Any, list[Document]] = {}
         self._leaving: set[Any] = set()
+        self._comparing: set[Any] = set()
 
-    def will_subscribe(self, id_: Any, query: Any, offered: list[Document]) -> None:
+    def will_subscribe(
+        self, id_: Any, query: Any, offered: list[Document], *, compare: bool = False
+    ) -> None:
         """Note what was asked, and the documents for which resume points were handed in."""
         self._asked[id_] = query
         self._offered[id_] = offered
+        if compare:
+            self._comparing.add(id_)
+
+    @property
+    def due(self) -> list[Document]:
+        """The documents whose digests the server waits for."""
+        return [document for document in self.documents.values() if document.claim == "due"]
+
+    def digests(self, document: Document, buckets: int, *, spoilt: bool) -> dict[str, Any]:
+        """Return the message that says what is held; it will be sent, perhaps spoilt."""
+        document.claim = "spoilt" if spoilt else "said"
+        document.buckets = buckets
+        said = digests.digests(document.content, buckets)
+        return {"type": "digests", "view": document.view, "buckets": buckets, "digests": said}
 
     def will_unsubscribe(self, id_: Any) -> None:
         self._leaving.add(id_)
@@ -211,6 +239,7 @@ class Replica:
         pass
 
     def _on_error(self, message: dict[str, Any]) -> None:
+        self.errors.append(message)
         self.answers[message.get("id")] = message
         self._leaving.discard(message.get("id"))
 
@@ -234,7 +263,7 @@ class Replica:
 
     def _begin_view(self, id_: Any, info: dict[str, Any]) -> None:
         number = info["view"]
-        _require(info["mode"] in ("snapshot", "resume", "same"), "unknown mode")
+        _require(info["mode"] in ("snapshot", "resume", "compare", "same"), "unknown mode")
         if info["mode"] == "same":
             document = self.documents.get(number)
             _require(document is not None, "`same` names a view that this connection has not")
@@ -249,14 +278,19 @@ class Replica:
         )
         document.subscriptions.add(id_)
         document.clear()
-        if info["mode"] == "resume":
+        if info["mode"] in ("resume", "compare"):
             old = next((d for d in self._offered[id_] if d.pool == info["pool"]), None)
             if old is None or not old.complete or old.epoch != info["epoch"]:
                 raise Fault("resumed what was not offered")
-            document.content, document.complete = deepcopy(old.content), True
-            document.token, document.token_seq = old.token, old.token_seq
+            document.content, document.was_compared = deepcopy(old.content), old.was_compared
             _require(sorted(old.content) == sorted(info["classes"]), "resumed with other classes")
             _require(info["seq"] >= 0, "no position")
+            if info["mode"] == "resume":
+                document.complete = True
+                document.token, document.token_seq = old.token, old.token_seq
+            else:
+                _require(id_ in self._comparing, "compared without an offer")
+                document.claim = "due"
         document.position = info["seq"]
         self.documents[number] = document
         if document.complete:
@@ -276,6 +310,10 @@ class Replica:
         document = self._document(message)
         _require(not document.complete, "a snapshot of a document that is whole")
         _require(document.parts is None, "a snapshot between parts")
+        _require(document.claim not in ("due", "spoilt"), "nobody said what to compare with")
+        _require(("buckets" in message) == (document.claim == "said"), "`buckets` or not?")
+        if document.claim == "said":
+            self._begin_comparison(document, message)
         _require(message["seq"] == document.position, "a snapshot of another position")
         _require(isinstance(message["last"], bool), "`last` is not a boolean")
         _require(len(message["keys"]) == len(message["rows"]), "keys and rows do not match")
@@ -283,11 +321,23 @@ class Replica:
             objects = document.content[message["class"]]
             for key, row in zip(message["keys"], message["rows"], strict=True):
                 _require(key not in objects, "a snapshot has an object twice")
+                if document.claim:
+                    bucket = digests.place(message["class"], key) % document.buckets
+                    _require(bucket in document.differing, "what did not differ came again")
                 objects[key] = dict(zip(message["fields"], row, strict=True))
                 self._note(document, key, objects[key])
         if message["last"]:
             document.complete = True
+            document.claim = ""
             self._tell(document)
+
+    def _begin_comparison(self, document: Document, message: dict[str, Any]) -> None:
+        differing = document.differing = message["buckets"]
+        _require(differing == sorted(set(differing)), "buckets out of order")
+        _require(all(0 <= b < document.buckets for b in differing), "a bucket that is not")
+        digests.remove_buckets(document.content, document.buckets, differing)
+        document.claim, document.was_compared = "coming", True
+        document.position = message["seq"]
 
     def _on_patch(self, message: dict[str, Any]) -> None:
         document = self._document(message)
@@ -343,6 +393,7 @@ class Replica:
             del self.documents[document.view]
             self.gone.append((document.pool, message["reason"]))
             return
+        _require(document.claim != "due", "a reset before the digests")
         document.clear()
         document.token = None
         document.epoch, document.position = message["epoch"], message["seq"]

@@ -35,6 +35,10 @@ _SIZES = {
     "slice_size": [50, 2, 1],
     "threshold_bytes": [100, 0],
 }
+_BUCKETS = [1, 2, 4, 16, 256]
+_buckets = st.sampled_from(_BUCKETS)
+_SPOILS = [*[""] * 12, "length", "buckets", "base64"]
+_spoils = st.sampled_from(_SPOILS)
 _FORGED = ["", "AA", "x" * 600, "é"]
 
 
@@ -152,13 +156,28 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.absent and len(self.here.peers) < 6)
-    @rule(data=st.data(), binary=st.booleans(), deflate=st.booleans(), room=_rooms, steps=_steps)
-    def come_back(self, data, binary, deflate, room, steps):
+    @rule(
+        data=st.data(),
+        ends=st.tuples(st.booleans(), st.booleans(), st.none() | world.rights, _rooms),
+        compare=st.booleans(),
+        steps=_steps,
+    )
+    def come_back(self, data, ends, compare, steps):
+        """Somebody is back, perhaps with other rights."""
         absent = data.draw(st.sampled_from(self.here.absent))
         self.here.absent.remove(absent)
-        rights = absent.rights
+        binary, deflate, rights, room = ends
+        rights = rights or absent.rights
         peer = self.here.connect(binary=binary, deflate=deflate, rights=rights, room=room)
-        self.here.subscribe(peer, absent.question, documents=absent.documents)
+        documents = absent.documents
+        self.here.subscribe(peer, absent.question, documents=documents, compare=compare)
+        self.here.flush(steps)
+
+    @precondition(lambda self: any(peer.replica.due for peer in self.here.peers))
+    @rule(data=st.data(), buckets=_buckets, spoil=_spoils, steps=_steps)
+    def say_digests(self, data, buckets, spoil, steps):
+        peer = data.draw(st.sampled_from([p for p in self.here.peers if p.replica.due]))
+        self.here.say_digests(peer, buckets, spoil)
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
@@ -205,7 +224,8 @@ class Storm:
             self.pace: 15,
             self.connect: 10,
             self.drop: 10,
-            self.come_back: 8,
+            self.come_back: 10,
+            self.say_digests: 8,
             self.subscribe: 4,
             self.unsubscribe: 3,
             self.mark: 2,
@@ -268,8 +288,15 @@ class Storm:
         absent = self.scene.absent
         if absent and len(self.scene.peers) < 6:
             one = absent.pop(self.rng.randrange(len(absent)))
-            peer = self.somebody_new(one.rights)
-            self.scene.subscribe(peer, one.question, documents=one.documents)
+            compare = self.rng.random() < 0.5
+            peer = self.somebody_new(one.rights if self.rng.random() < 0.7 else None)
+            self.scene.subscribe(peer, one.question, documents=one.documents, compare=compare)
+            if compare and self.rng.random() < 0.5:
+                self.say_digests()
+
+    def say_digests(self) -> None:
+        for peer in self.scene.peers:
+            self.scene.say_digests(peer, self.rng.choice(_BUCKETS), self.rng.choice(_SPOILS))
 
     def subscribe(self) -> None:
         if (peer := self.somebody()) and len(peer.asked) < 4:
