@@ -17,6 +17,7 @@ from xoproxy.model import Batch, XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.client import LinkSettings
 from xoproxy.pool.replies import EventReply
+from xoproxy.pool.slices import in_slices
 from xoproxy.pool.watch import Observer, Watch
 from xoproxy.simulator.churn import Churn
 from xoproxy.simulator.estate import generate
@@ -98,7 +99,7 @@ class Played:
 
     async def call(self, method: str, params: Sequence[object] = ()) -> msgspec.Raw:
         assert (method, params) == ("system.listMethods", ())
-        return replies.RAW.decode(self._methods).result
+        return replies.RAW.whole.decode(self._methods).result
 
     async def events(
         self, classes: Sequence[XapiClass], token: str, timeout_s: float
@@ -110,7 +111,7 @@ class Played:
         if body is None:
             raise Finished
         self._running = Stopwatch()
-        result = replies.EVENTS.decode(body).result
+        result = (await in_slices(replies.scan(replies.EVENTS, [body]))).result
         assert result is not None
         return result
 

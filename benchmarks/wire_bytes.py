@@ -79,7 +79,7 @@ async def _shut_down(estate: Estate, vm: str) -> str:
     """Shut a VM down by a call, and say how much that changes."""
     password = estate.pool.password
     login = await estate.call("session.login_with_password", [estate.pool.user, password])
-    session = msgspec.json.decode(replies.RAW.decode(login).result)
+    session = msgspec.json.decode(replies.RAW.whole.decode(login).result)
     generation = estate.db.generation
     await estate.call("VM.hard_shutdown", [session, vm])
     return f"{estate.db.generation - generation} writes"

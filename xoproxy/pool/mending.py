@@ -36,7 +36,7 @@ _SLICE_BYTES = 128 << 10
 """About 1 ms of mending."""
 
 
-def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> Generator[None, None, T]:
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes | memoryview) -> Generator[None, None, T]:
     """Decode a text; mend it first, in slices, when it is not JSON.
 
     Raises:
@@ -45,7 +45,7 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> Generator[None, No
     try:
         return decoder.decode(body)
     except BAD_JSON:
-        mended = yield from mend(body)
+        mended = yield from mend(bytes(body))
     return decoder.decode(mended)
 
 
