@@ -3,6 +3,7 @@
 Members that the protocol makes optional are `UNSET` when absent, and then are not sent.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -99,7 +100,7 @@ class Welcome(_Server, frozen=True, tag="welcome"):
 
 class ViewInfo(msgspec.Struct, frozen=True):
     view: int
-    pool: str
+    pool: str | None
     epoch: str
     seq: int
     classes: tuple[str, ...]
@@ -120,6 +121,9 @@ class Snapshot(_Server, frozen=True, tag="snapshot", rename={"class_": "class"})
     keys: list[str]
     rows: list[msgspec.Raw]
     buckets: list[int] | UnsetType = UNSET
+    order: list[str] | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    facets: Mapping[str, Mapping[str, int]] | UnsetType = UNSET
 
 
 class Patch(_Server, frozen=True, tag="patch", rename={"from_": "from"}):
@@ -144,6 +148,12 @@ class Reset(_Server, frozen=True, tag="reset"):
     gone: bool | UnsetType = UNSET
 
 
+class Moved(_Server, frozen=True, tag="moved", rename={"as_": "as"}):
+    view: int
+    as_: int
+    seq: int
+
+
 class Result(_Server, frozen=True, tag="result"):
     id: MessageId
     result: Any
@@ -161,4 +171,6 @@ class Pong(_Server, frozen=True, tag="pong"):
     id: MessageId | UnsetType = UNSET
 
 
-ServerMessage = Welcome | Subscribed | Snapshot | Patch | Bookmark | Reset | Result | Error | Pong
+ServerMessage = (
+    Welcome | Subscribed | Snapshot | Patch | Bookmark | Reset | Moved | Result | Error | Pong
+)
