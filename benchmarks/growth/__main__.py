@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks import report, rig
 from benchmarks.growth.curves import can_draw, draw
-from benchmarks.growth.sweeps import QUICK, REDUCED, SWEEPS, Curve, Point, Scale, sweep
+from benchmarks.growth.sweeps import QUICK, REDUCED, SWEEPS, Curve, Point, Scale, collect
 
 
 def main() -> int:
@@ -41,10 +41,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _sweep(key: str, scale: Scale) -> Curve:
-    _, unit, held = SWEEPS[key]
-    print(f"\n{unit}; {held(scale)}")
+    measure, unit, held = SWEEPS[key]
+    curve = Curve(key, unit, held(scale), [])
+    print(f"\n{unit}; {curve.held}")
     print(f"{'':>10} {'CPU us/change':>24} {'p50 ms':>8} {'p99 ms':>24} {'proxy MB':>9}")
-    curve = await sweep(key, scale, _print)
+    await collect(curve, measure(scale), _print)
     if curve.ended:
         print(f"  ended early: {curve.ended}")
     return curve

@@ -186,14 +186,13 @@ SWEEPS: dict[str, tuple[Sweep, str, Callable[[Scale], str]]] = {
 """Name -> the sweep, the unit of its x, and what is held meanwhile."""
 
 
-async def sweep(key: str, scale: Scale, tell: Callable[[Point], None]) -> Curve:
-    """Run one sweep as far as it goes; `tell` hears of each point when it is there."""
-    measure, unit, held = SWEEPS[key]
-    curve = Curve(key, unit, held(scale), [])
+async def collect(
+    curve: Curve, points: AsyncIterator[Point], tell: Callable[[Point], None]
+) -> None:
+    """Fill a curve as far as the points go; `tell` hears of each when it is there."""
     try:
-        async for point in measure(scale):
+        async for point in points:
             curve.points.append(point)
             tell(point)
     except (BenchError, TimeoutError) as error:
         curve.ended = str(error) or "a process did not answer in time"
-    return curve
