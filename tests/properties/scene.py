@@ -7,6 +7,7 @@ plain Python says of the pool as it was then (world.py).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import floor
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +30,8 @@ from xoproxy.ws.frames import SharedFraming
 POOLS = ("p", "q")
 MANY = 5_000
 """More steps than any flush here can need."""
+_STEP_S = 0.1
+"""Virtual time that a step of the driver takes."""
 
 _DONE = object()
 SLICES: dict[ModuleType, list[str]] = {
@@ -105,6 +108,10 @@ class Peer:
     rights: Visibility
     number: int
     asked: dict[int, world.Question] = field(default_factory=dict)
+    asked_ever: dict[int, tuple[world.Question, float]] = field(default_factory=dict)
+    """Every subscription that there was, and when it was made."""
+    shown_by: dict[int, set[int]] = field(default_factory=dict)
+    """View -> all the subscriptions that have shown it."""
     checked: int = 0
     """How many of the writes that wait were searched for what must not be in them."""
 
@@ -180,6 +187,7 @@ class Scene:
         self._flushing: Iterator[None] | None = None
         self._marking: Iterator[None] | None = None
         self._woken = False
+        self.now_s = 0.0
         self._epoch_count = self._peer_count = self._request_count = 0
         self._entries: list[tuple[Any, str]] = []
         for pool in POOLS:
@@ -287,6 +295,7 @@ class Scene:
         if compare:
             points = [{**point, "compare": True} for point in points]
         peer.asked[id_] = question
+        peer.asked_ever[id_] = question, self.now_s
         peer.replica.will_subscribe(id_, question, list(documents), compare=compare)
         peer.request(type="subscribe", id=id_, query=question.query(pools), resume=points)
         self.check()
@@ -371,19 +380,31 @@ class Scene:
     # --- the driver ---
 
     def flush(self, steps: int) -> None:
+        """Drive the hub some steps; MANY are so many that all is said, whatever its rate."""
+        self._drive(steps)
+        self.check()
+        if steps != MANY:
+            return
+        while (beat_s := self.hub.next_beat_s) is not None:
+            assert beat_s > self.now_s, "a beat that was due is still to come"
+            self.now_s = beat_s
+            self._drive(MANY)
+            self.check()
+        assert self._flushing is None
+        assert not self.hub.has_work
+        self.check_the_quiet()
+
+    def _drive(self, steps: int) -> None:
         for _ in range(steps):
             if self._flushing is None:
+                self.hub.beat(self.now_s)
                 if not self.hub.has_work:
                     self._woken = False
                     break
                 self._flushing = self.hub.flush()
             if next(self._flushing, _DONE) is _DONE:
                 self._flushing = None
-        self.check()
-        if steps == MANY:
-            assert self._flushing is None
-            assert not self.hub.has_work
-            self.check_the_quiet()
+            self.now_s += _STEP_S
 
     def mark(self, steps: int) -> None:
         """Send some of the bookmarks that are due."""
@@ -413,6 +434,7 @@ class Scene:
         self.flush(MANY)
         assert not self.hub.groups
         assert not self.hub._catch_up._waiting
+        assert not self.hub._pacing._waiting
         assert not any(self.hub._watching.values())
         assert all(repr(entry) == text for entry, text in self._entries), "an entry was mutated"
 
@@ -444,6 +466,7 @@ class Scene:
     def _check_document(self, peer: Peer, document: Document) -> None:
         """A document stands at a position: it is the projection of the pool as it was there."""
         self.patch_count += 1
+        self._check_rate(peer, document)
         pool = self.pools[document.pool]
         if document.epoch != pool.store.epoch:
             return  # what still arrives of a pool that was taken away and added anew
@@ -461,6 +484,18 @@ class Scene:
         text = digests.canonical if document.was_compared else canonical
         if text(expected) != text(held):
             raise Fault(f"{question} at {document.position}:\n{expected}\nbut {peer} holds\n{held}")
+
+    def _check_rate(self, peer: Peer, document: Document) -> None:
+        """No more patches came than beats of the fastest rate have passed."""
+        shown_by = peer.shown_by.setdefault(document.view, set())
+        shown_by.update(document.subscriptions)
+        asked = [peer.asked_ever[id_] for id_ in shown_by]
+        rates = [question.rate for question, _ in asked if question.rate is not None]
+        if len(rates) == len(asked):
+            since_s, fastest = min(at_s for _, at_s in asked), max(rates)
+            beats = floor(self.now_s * fastest) - floor(since_s * fastest)
+            # A subscription that comes or goes changes the rate between two beats.
+            assert document.patch_count <= beats + 2 * len(asked), "more patches than beats"
 
     def check_the_quiet(self) -> None:
         """All was flushed: whoever is not full holds the present, and nothing else."""

@@ -470,6 +470,7 @@ class Question:
     classes: tuple[str, ...]
     condition: Condition | None = None
     masks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rate: float | None = None
 
     def query(self, pools: list[str] | None = None) -> dict[str, Any]:
         query: dict[str, Any] = {"classes": list(self.classes)}
@@ -479,6 +480,8 @@ class Question:
             query["fields"] = {cls: list(fields) for cls, fields in self.masks}
         if pools is not None:
             query["pools"] = pools
+        if self.rate is not None:
+            query["rate"] = self.rate
         return query
 
     @property
@@ -518,6 +521,7 @@ def _masked(record: Record, mask: tuple[str, ...]) -> Record:
     return shown
 
 
+_RATES = [None, None, None, 5, 0.7]
 _ASKED = [("*",), ("VM",), ("VM", "host"), ("VBD",), ("VBD", "VDI"), ("VM", "SR"), ("*",)]
 _MASKS = [
     ("VM", ("name_label", "power_state")),
@@ -540,7 +544,7 @@ def questions(draw: st.DrawFn) -> Question:
     condition = draw(st.sampled_from([None, None, *fitting]))
     masks = [mask for mask in _MASKS if mask[0] in shown]
     chosen = draw(st.sampled_from([(), *((mask,) for mask in masks)]))
-    return Question(classes, condition, chosen)
+    return Question(classes, condition, chosen, draw(st.sampled_from(_RATES)))
 
 
 def random_question(rng: random.Random) -> Question:
@@ -550,7 +554,7 @@ def random_question(rng: random.Random) -> Question:
     condition = rng.choice(fitting) if rng.random() < 0.5 else None
     masks = [mask for mask in _MASKS if mask[0] in shown]
     chosen = (rng.choice(masks),) if masks and rng.random() < 0.4 else ()
-    return Question(classes, condition, chosen)
+    return Question(classes, condition, chosen, rng.choice(_RATES))
 
 
 rights = st.sampled_from([EVERYTHING, *RIGHTS])
