@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from xoproxy.cache.journal import Expired
 from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.frame import Delivery
-from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Member
+from xoproxy.sessions.window_group import SharedView
 
 _FRAMES_PER_TURN = 2
 """Frames that one member gets before the next one has its turn; each may have to be deflated."""
@@ -35,8 +35,8 @@ class CatchUp:
     def __init__(
         self,
         counters: Counters,
-        snapshot: Callable[[Group], Delivery],
-        mark_dirty: Callable[[Group], None],
+        snapshot: Callable[[SharedView], Delivery],
+        mark_dirty: Callable[[SharedView], None],
         may_begin: Callable[[Member], bool],
     ) -> None:
         self._counters = counters
@@ -87,20 +87,21 @@ class CatchUp:
 
     def _serve(self, member: Member) -> None:
         """Write to one member that is behind, until it is current or its socket is full."""
-        client, group = member.client, member.group
+        client = member.client
         for _ in range(_FRAMES_PER_TURN):
-            if member.left or client.paused or member in group.current or member.awaits_digests:
+            if (
+                member.left
+                or client.paused
+                or member in member.group.current
+                or member.awaits_digests
+            ):
                 return
             delivery = member.delivery
             if member.reset is not None:
                 self._begin_again(member, member.reset)
             elif delivery is None:
-                if member.cursor == group.position:
-                    group.current[member] = None
+                if not self._go_on(member):
                     return
-                if not self._may_begin(member):
-                    return
-                self._begin_patch(member)
             elif member.index < len(delivery.frames):
                 frame = member.take(delivery)
                 if delivery.complete and member.index == len(delivery.frames):
@@ -116,6 +117,15 @@ class CatchUp:
                 self._wait(member, delivery)
                 return
         self._ready[member] = None
+
+    def _go_on(self, member: Member) -> bool:
+        """Give a member that has got all that it was getting what is next, if anything is."""
+        if member.destination is not None:
+            return member.destination.take(member)
+        if member.group.admit(member) or not self._may_begin(member):
+            return False
+        self._begin_patch(member)
+        return True
 
     def _begin_patch(self, member: Member) -> None:
         group = member.group

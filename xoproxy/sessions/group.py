@@ -147,6 +147,13 @@ class Group:
     def is_dirty(self) -> bool:
         return self._dirty_since is not None
 
+    def admit(self, member: Member) -> bool:
+        """Take in a member that got all it was to get; tell whether it is up to date."""
+        if member.cursor != self.position:
+            return False
+        self.current[member] = None
+        return True
+
     def release(self, position: int) -> list[Member]:
         """Let go of the current members, who stand at `position` and the group no longer does."""
         members = list(self.current)

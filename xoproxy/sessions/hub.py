@@ -14,6 +14,8 @@ still are where the frame begins.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.query import Query
@@ -32,6 +34,8 @@ from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
+from xoproxy.sessions.window_group import SharedView, WindowGroup
+from xoproxy.sessions.windows import Windows
 
 _ANY = XapiClass("*")
 _ADVANCED_PER_STEP = 8
@@ -44,7 +48,7 @@ GroupKey = tuple[PoolId, View, Codec]
 class _FanOut:
     """A frame's way to the members that stood where the group was before it moved on."""
 
-    group: Group
+    group: SharedView
     delivery: Delivery
     members: list[Member] = field(default_factory=list)
 
@@ -79,12 +83,21 @@ class Hub:
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
         self._slice_clients = slice_clients
-        self._next_view = 1
+        self._next_view = count(1).__next__
         self._watching: dict[tuple[PoolId, XapiClass], dict[Group, None]] = {}
         self._dirty: dict[Group, None] = {}
         self._pacing = Pacing()
         self._catch_up = CatchUp(
             self.counters, self._snapshot, self._mark_dirty, self._pacing.may_begin
+        )
+        self.windows = Windows(
+            framing,
+            self._next_view,
+            self._pacing,
+            self._catch_up.add,
+            wake,
+            frame_bytes=frame_bytes,
+            chunk_bytes=chunk_bytes,
         )
 
     # --- pools ---------------------------------------------------------------------------------
@@ -94,7 +107,7 @@ class Hub:
 
     def remove_pool(self, pool: PoolId) -> None:
         """End all views of a pool; their members are told."""
-        del self.pools[pool]
+        self.windows.remove_pool(self.pools.pop(pool))
         for group in [g for g in self.groups.values() if g.store.pool == pool]:
             frame = group.reset_frame("pool_removed", gone=True)
             for member in list(group.members):
@@ -105,6 +118,7 @@ class Hub:
         """A pool was listed for the first time: its views begin with a snapshot of it."""
         for group in [g for g in self.groups.values() if g.store.pool == pool]:
             self._restart(group, "loaded")
+        self.windows.loaded(self.pools[pool])
 
     def committed(self, batch: Batch) -> None:
         """Note a batch: O(classes in it and groups concerned), whatever the number of clients."""
@@ -118,6 +132,7 @@ class Hub:
             self._dirty[group] = None
         if concerned:
             self._wake()
+        self.windows.committed(batch)
 
     # --- clients -------------------------------------------------------------------------------
 
@@ -193,6 +208,7 @@ class Hub:
     def compare(self, member: Member, claim: Claim) -> None:
         """Send a member that was awaited what differs from what it says that it holds."""
         group = member.group
+        assert isinstance(group, Group)  # noqa: S101 - nobody comes back to a window
         try:
             comparison = group.comparison(claim)
         except Expired:
@@ -238,6 +254,8 @@ class Hub:
 
     def _bookmark(self, member: Member) -> None:
         group = member.group
+        if isinstance(group, WindowGroup):
+            return  # nobody can come back to a window
         if member in group.current:
             member.client.write(group.bookmark())
         elif member.waits_at is not None and member.reset is None:
@@ -247,7 +265,7 @@ class Hub:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._dirty) or self._catch_up.has_work
+        return bool(self._dirty) or self._catch_up.has_work or self.windows.has_work
 
     @property
     def next_beat_s(self) -> float | None:
@@ -273,10 +291,16 @@ class Hub:
             yield from self._advance(group, fan_outs)
             if number % _ADVANCED_PER_STEP == 0:
                 yield
+        yield from self.windows.advance(partial(self._offer, fan_outs))
         gathered: dict[Client, None] = {}
         yield from self._fan_out(fan_outs, gathered)
         yield from self._write_gathered(list(gathered))
-        yield from self._catch_up.steps(until=lambda: bool(self._dirty))
+        yield from self.windows.begin(until=self._has_news)
+        yield from self._catch_up.steps(until=self._has_news)
+        yield from self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
+
+    def _has_news(self) -> bool:
+        return bool(self._dirty) or self.windows.is_dirty
 
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
         if not group.members:
@@ -291,7 +315,12 @@ class Hub:
             return
         if group.is_dirty and group.members:
             self._dirty[group] = None
-        if group.position != cursor and group.current:
+        if group.position != cursor:
+            self._offer(fan_outs, group, cursor)
+
+    def _offer(self, fan_outs: list[_FanOut], group: SharedView, cursor: int) -> None:
+        """Have the current members of a group that moved on get what leads on from `cursor`."""
+        if group.current:
             delivery = group.patch_from(cursor)
             members = group.release(cursor)
             if group.paced:
@@ -368,7 +397,7 @@ class Hub:
         group = self.groups.get(key)
         if group is None:
             group = Group(
-                self._next_view,
+                self._next_view(),
                 store,
                 view,
                 self._hash(query, view),
@@ -378,7 +407,6 @@ class Hub:
                 frame_bytes=self._frame_bytes,
                 chunk_bytes=self._chunk_bytes,
             )
-            self._next_view += 1
             self.groups[key] = group
             for cls in self._classes_watched(view):
                 self._watching.setdefault((store.pool, cls), {})[group] = None
@@ -410,10 +438,11 @@ class Hub:
         self._dirty[group] = None
         return cursor.seq
 
-    def _snapshot(self, group: Group) -> Delivery:
+    def _snapshot(self, group: SharedView) -> Delivery:
         try:
             return group.snapshot()
         except Expired:
+            assert isinstance(group, Group)  # noqa: S101 - a window needs no history
             self._restart(group, "journal_expired")
             return group.snapshot()
 
@@ -441,17 +470,21 @@ class Hub:
             self._read_soon(member.group)
             self._wake()
 
-    def _read_soon(self, group: Group) -> None:
+    def _read_soon(self, group: SharedView) -> None:
         """Have a group read the history that was left until a beat, if there is any."""
-        if group.is_dirty:
+        if isinstance(group, Group) and group.is_dirty:
             self._dirty[group] = None
 
-    def _mark_dirty(self, group: Group) -> None:
-        self._dirty[group] = None
+    def _mark_dirty(self, group: SharedView) -> None:
+        if isinstance(group, Group):
+            self._dirty[group] = None
 
     def _leave(self, member: Member) -> None:
         member.left = member.away = True
         group = member.group
+        if isinstance(group, WindowGroup):
+            self.windows.leave(member)
+            return
         group.members.discard(member)
         group.current.pop(member, None)
         group.paced.discard(member)

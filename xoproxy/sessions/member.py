@@ -14,7 +14,7 @@ from xoproxy.sessions.messages import MessageId, ServerMessage
 
 if TYPE_CHECKING:
     from xoproxy.sessions.frame import Framing
-    from xoproxy.sessions.group import Group
+    from xoproxy.sessions.window_group import SharedView, WindowGroup
 
 _NO_RATES: Mapping[MessageId, float] = MappingProxyType({})
 
@@ -99,6 +99,7 @@ class Member:
         "client",
         "cursor",
         "delivery",
+        "destination",
         "group",
         "index",
         "left",
@@ -109,7 +110,7 @@ class Member:
         "waits_at",
     )
 
-    def __init__(self, client: Client, group: "Group", cursor: int) -> None:
+    def __init__(self, client: Client, group: "SharedView", cursor: int) -> None:
         self.client = client
         self.group = group
         self.cursor = cursor
@@ -117,7 +118,9 @@ class Member:
         self.index = 0
         self.left = False
         self.away = False
-        """Whether it left or must begin again: then it gets no patch."""
+        """Whether it left, goes elsewhere or must begin again: then it gets no patch."""
+        self.destination: WindowGroup | None = None
+        """The window to which it goes as soon as it has got all that it is getting."""
         self.awaits_digests = False
         """Whether it has yet to say what it holds; until then it gets nothing, not even a reset."""
         self.reset: str | None = None

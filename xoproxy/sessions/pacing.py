@@ -17,9 +17,9 @@ import heapq
 from collections.abc import Iterable
 from math import floor
 
-from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import MessageId
+from xoproxy.sessions.window_group import SharedView
 
 
 class Pacing:
@@ -78,7 +78,7 @@ class Pacing:
                 self._wait(member, member.rate)
         return others
 
-    def postpones(self, group: Group) -> bool:
+    def postpones(self, group: SharedView) -> bool:
         """Tell whether a group's news can be left until a beat, since all its members wait."""
         if len(group.paced) < len(group.members):
             return False

@@ -1,0 +1,349 @@
+"""All live windows: which listings they are cut from, who looks through which.
+
+Theory of operation. Subscriptions that find the same objects in the same order share a `Listing`,
+whatever part of it they show; those that show the same part share a `WindowGroup`. A batch marks
+the listings that it may concern. In a flush, each of these reads what is new, once, and then each
+of its windows takes up the news. What takes long, looking at all objects for a new listing, is done
+after everything else, and given up for the moment when there are changes.
+
+A client goes to another window by becoming a member of another group: because it asked to, or
+because a pool came or went, and with it the listing. Each of its subscriptions has a window of its
+own: a second one that shows the same on one connection has a copy of the group.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import count
+
+from xoproxy.cache.fields import Mask
+from xoproxy.cache.journal import Expired
+from xoproxy.cache.listing import Listing, News, Scope
+from xoproxy.cache.query import Query
+from xoproxy.cache.store import Store, key_text
+from xoproxy.cache.view import Visibility
+from xoproxy.cache.window_query import Span
+from xoproxy.model import Batch, PoolId, XapiClass
+from xoproxy.sessions.codec import Codec
+from xoproxy.sessions.frame import Framing
+from xoproxy.sessions.member import Client, Member
+from xoproxy.sessions.messages import MessageId, ViewInfo
+from xoproxy.sessions.pacing import Pacing
+from xoproxy.sessions.window_content import WindowWriter
+from xoproxy.sessions.window_group import EPOCH, WindowGroup
+
+_REFRESHED_PER_STEP = 8
+_BUILT_PER_TURN = 4
+"""Steps of building that are taken though there are changes."""
+
+_Masks = tuple[tuple[XapiClass, Mask], ...]
+_Key = tuple[Listing, Span, _Masks, Codec, int]
+
+
+class Windows:
+    """The windows of all clients.
+
+    Args:
+        framing: builds frames.
+        next_view: returns the next number of a view.
+        pacing: holds back members that want patches only so often.
+        serve: has members served that are behind.
+        wake: called when there is something to flush.
+        frame_bytes, chunk_bytes: see `Group`.
+    """
+
+    def __init__(
+        self,
+        framing: Framing,
+        next_view: Callable[[], int],
+        pacing: Pacing,
+        serve: Callable[[Iterable[Member]], None],
+        wake: Callable[[], None],
+        *,
+        frame_bytes: int,
+        chunk_bytes: int,
+    ) -> None:
+        self.listings: dict[Scope, Listing] = {}
+        self.groups: dict[WindowGroup, _Key] = {}
+        self._by_key: dict[_Key, WindowGroup] = {}
+        self._by_listing: dict[Listing, dict[WindowGroup, None]] = {}
+        self._framing = framing
+        self._next_view = next_view
+        self._pacing = pacing
+        self._serve = serve
+        self._wake = wake
+        self._frame_bytes = frame_bytes
+        self._chunk_bytes = chunk_bytes
+        self._tick = count(1).__next__
+        self._prefixes: dict[Store, str] = {}
+        self._prefix_count = count()
+        self._dirty: dict[Listing, None] = {}
+        self._unsettled: dict[Listing, None] = {}
+        self._new: dict[WindowGroup, None] = {}
+        """Windows that show nothing yet."""
+
+    # --- pools ---------------------------------------------------------------------------------
+
+    def committed(self, batch: Batch) -> None:
+        """Note a batch: O(listings), whatever the number of windows and clients."""
+        if self._by_listing:
+            self._touch(batch.pool, {change.cls for change in batch.changes})
+
+    def loaded(self, store: Store) -> None:
+        """Note that a pool was listed for the first time."""
+        self._touch(store.pool, store.classes)
+
+    def _touch(self, pool: PoolId, classes: Collection[XapiClass]) -> None:
+        found = [listing for listing in self._by_listing if listing.touch(pool, classes)]
+        if found:
+            self._dirty.update(dict.fromkeys(found))
+            self._wake()
+
+    def remove_pool(self, store: Store) -> None:
+        """Have all windows go on without a pool that is gone."""
+        self._prefixes.pop(store, None)
+        for group in list(self.groups):
+            scope = group.listing.scope
+            if any(pool is store for pool, _ in scope.pools):
+                for member in [*group.members, *group.arriving]:
+                    if (member.destination or member.group) is group:
+                        self._rescope(member, group, scope.without_pool(store))
+
+    # --- clients -------------------------------------------------------------------------------
+
+    def join(
+        self,
+        client: Client,
+        subscription: MessageId,
+        query: Query,
+        pools: Iterable[tuple[Store, Visibility]],
+    ) -> ViewInfo:
+        """Make a client a member of the window that a query asks for.
+
+        Args:
+            client: of that connection.
+            subscription: the one that asks.
+            query: with a window.
+            pools: those that it shows, and the rights on each.
+        """
+        assert query.window is not None  # noqa: S101 - the caller's business
+        scope = Scope(query.classes[0], query.filter, query.window.arrangement, ())
+        for store, visibility in pools:
+            scope = scope.with_pool(store, visibility)
+        group = self._group(client, self._listing(scope), query.window.span, query.masks)
+        member = Member(client, group, group.position)
+        member.subscriptions.add(subscription)
+        group.join(member)
+        self._pacing.set_rate(member, subscription, query.rate)
+        if group.content is not None:
+            member.start(group.snapshot())
+            self._serve([member])
+        self._wake()
+        return ViewInfo(group.number, None, EPOCH, group.position, (scope.cls,), "snapshot")
+
+    def move(self, client: Client, subscription: MessageId, span: Span) -> None:
+        """Have a subscription's window show another part of the listing."""
+        member = _member(client, subscription)
+        here = self._destination(member)
+        masks = self.groups[here][2]
+        self._send(member, self._group(client, here.listing, span, masks, here))
+
+    def add_pool(
+        self, client: Client, subscription: MessageId, store: Store, visibility: Visibility
+    ) -> None:
+        """Have a subscription's window show the objects of a pool more."""
+        member = _member(client, subscription)
+        here = self._destination(member)
+        self._rescope(member, here, here.listing.scope.with_pool(store, visibility))
+
+    def leave(self, member: Member) -> None:
+        """Forget a member that is gone."""
+        group = member.group
+        assert isinstance(group, WindowGroup)  # noqa: S101
+        self._pacing.release(member)
+        group.drop(member)
+        self._dismiss(member)
+        if not group.in_use:
+            self._emptied(group)
+
+    @staticmethod
+    def _destination(member: Member) -> WindowGroup:
+        group = member.destination or member.group
+        assert isinstance(group, WindowGroup)  # noqa: S101
+        return group
+
+    def _rescope(self, member: Member, here: WindowGroup, scope: Scope) -> None:
+        _, span, masks, _, _ = self.groups[here]
+        self._send(member, self._group(member.client, self._listing(scope), span, masks))
+
+    def _send(self, member: Member, destination: WindowGroup) -> None:
+        destination.arriving[member] = None  # first: it may be where it was to go already
+        if member.destination is not destination:
+            self._dismiss(member)
+        group = member.group
+        assert isinstance(group, WindowGroup)  # noqa: S101
+        self._pacing.release(member)
+        group.send_away(member, destination)
+        self._serve([member])
+        self._wake()
+
+    def _dismiss(self, member: Member) -> None:
+        """Have a member go nowhere."""
+        destination, member.destination = member.destination, None
+        if destination is not None:
+            destination.arriving.pop(member, None)
+            if not destination.in_use:
+                self._emptied(destination)
+
+    # --- flush ---------------------------------------------------------------------------------
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there are changes to be taken up."""
+        return bool(self._dirty)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._dirty or self._unsettled or self._new)
+
+    def advance(self, offer: Callable[[WindowGroup, int], None]) -> Iterator[None]:
+        """Have the listings read what is new, and their windows take it up, in slices.
+
+        Args:
+            offer: called with a window that moved on, and the position where it was.
+        """
+        dirty, self._dirty = self._dirty, {}
+        for listing in dirty:
+            yield from listing.read()
+            if listing not in self._by_listing:
+                continue  # gone meanwhile
+            if listing.is_dirty:
+                self._dirty[listing] = None
+            if listing.settled:
+                yield from self._publish(listing, offer)
+            else:
+                self._unsettled[listing] = None
+
+    def _publish(
+        self, listing: Listing, offer: Callable[[WindowGroup, int], None]
+    ) -> Iterator[None]:
+        for number, group in enumerate(list(self._by_listing[listing]), 1):
+            position = group.position
+            try:
+                yield from group.refresh()
+            except Expired:
+                self._doubt(listing)
+                return  # the news stay for later
+            if group.position != position:
+                offer(group, position)
+                self._serve(group.ahead)
+                group.ahead.clear()
+            if number % _REFRESHED_PER_STEP == 0:
+                yield
+        listing.news = News()
+
+    def begin(self, until: Callable[[], bool]) -> Iterator[None]:
+        """Have new windows look for the first time, one after another, until `until` says so."""
+        for group in list(self._new):
+            if not group.listing.settled:
+                continue
+            try:
+                yield from group.begin()
+            except Expired:
+                self._doubt(group.listing)
+                continue
+            self._new.pop(group, None)
+            for member in group.members:
+                member.start(group.snapshot())
+            self._serve([*group.members, *group.arriving])
+            if until():
+                return
+
+    def build(self, until: Callable[[], bool]) -> Iterator[None]:
+        """Build, step by step, what cannot be read, until `until` says so."""
+        steps = 0
+        while self._unsettled:
+            listing = next(iter(self._unsettled))
+            if listing.settled or listing not in self._by_listing:
+                del self._unsettled[listing]
+                if listing in self._by_listing:
+                    self._dirty[listing] = None
+                return
+            listing.build()
+            yield
+            steps += 1
+            if steps >= _BUILT_PER_TURN and until():
+                return
+
+    def _doubt(self, listing: Listing) -> None:
+        """Have a listing look again at what it cannot look back to."""
+        listing.check()
+        self._unsettled[listing] = None
+
+    # --- groups --------------------------------------------------------------------------------
+
+    def _listing(self, scope: Scope) -> Listing:
+        listing = self.listings.get(scope)
+        if listing is None:
+            listing = Listing(scope, [self._prefix(store) for store, _ in scope.pools])
+            self.listings[scope] = listing
+            self._by_listing[listing] = {}
+            if not listing.settled:
+                self._unsettled[listing] = None
+        return listing
+
+    def _prefix(self, store: Store) -> str:
+        """Return what makes a pool's keys unique among those of all pools there ever were."""
+        prefix = self._prefixes.get(store)
+        if prefix is None:
+            prefix = self._prefixes[store] = f"{key_text(next(self._prefix_count))}-"
+        return prefix
+
+    def _group(
+        self,
+        client: Client,
+        listing: Listing,
+        span: Span,
+        masks: _Masks,
+        here: WindowGroup | None = None,
+    ) -> WindowGroup:
+        """Return the window that shows this, which no other subscription of the client has."""
+        taken = {member.group for member in client.members.values()}
+        taken |= {m.destination for m in client.members.values() if m.destination is not None}
+        taken.discard(here)
+        for copy in count():
+            key = listing, span, masks, client.codec, copy
+            group = self._by_key.get(key)
+            if group is None:
+                return self._make(key)
+            if group not in taken:
+                return group
+        raise AssertionError
+
+    def _make(self, key: _Key) -> WindowGroup:
+        listing, span, masks, codec, _ = key
+        writer = WindowWriter(
+            listing.scope.cls, codec, self._framing, self._frame_bytes, self._chunk_bytes
+        )
+        group = WindowGroup(
+            self._next_view(), listing, span, masks, writer, self._tick, self._emptied
+        )
+        self.groups[group] = key
+        self._by_key[key] = group
+        self._by_listing[listing][group] = None
+        self._new[group] = None
+        return group
+
+    def _emptied(self, group: WindowGroup) -> None:
+        """Drop a window that nobody looks through, and its listing if it was the last one."""
+        del self._by_key[self.groups.pop(group)]
+        self._new.pop(group, None)
+        listing = group.listing
+        del self._by_listing[listing][group]
+        if not self._by_listing[listing]:
+            del self._by_listing[listing]
+            del self.listings[listing.scope]
+            self._dirty.pop(listing, None)
+            self._unsettled.pop(listing, None)
+
+
+def _member(client: Client, subscription: MessageId) -> Member:
+    return next(m for m in client.members.values() if subscription in m.subscriptions)
