@@ -7,7 +7,7 @@ from xoproxy.client.document import Delta
 from xoproxy.client.errors import Refused
 from xoproxy.client.messages import MessageId, Welcome
 from xoproxy.client.replica import Replica
-from xoproxy.client.subscription import Subscription
+from xoproxy.client.subscription import Slot, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,11 @@ class Changed:
     """What a subscription shows of a pool has changed, or stands elsewhere now, or is whole.
 
     Args:
-        subscription: whose.
-        pool: of which pool; None for a window.
+        slot: of which subscription and pool.
         deltas: what looks different; those that went come first.
     """
 
-    subscription: Subscription
-    pool: str | None
+    slot: Slot
     deltas: list[Delta]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from xoproxy.client.document import Delta, Document, difference
-from xoproxy.client.errors import ProtocolFault, refused
+from xoproxy.client.errors import Disconnected, ProtocolFault, refused
 from xoproxy.client.events import (
     Asked,
     Changed,
@@ -118,7 +118,11 @@ class Protocol:
         expect: Iterable[Mapping[str, Any]] = (),
         id_: MessageId | None = None,
     ) -> MessageId:
-        """Give a command; its id comes back in `Settled`, `Failed` or `Lost`."""
+        """Give a command; its id comes back in `Settled`, `Failed` or `Lost`.
+
+        Raises:
+            Disconnected: there is no connection now.
+        """
         id_ = self.new_id() if id_ is None else id_
         message = {"type": "call", "id": id_, "pool": pool, "method": method, "params": params}
         expected = list(expect)
@@ -129,8 +133,9 @@ class Protocol:
 
     def _request(self, message: Message) -> MessageId:
         id_: MessageId = message["id"]
+        if not self._send(message):
+            raise Disconnected("there is no connection")
         self._pending.add(id_)
-        self._send(message)
         return id_
 
     def _send(self, message: Message) -> bool:
@@ -212,7 +217,7 @@ class Protocol:
         return [] if deltas is None else self._tell(replica, deltas)
 
     def _tell(self, replica: Replica, deltas: list[Delta]) -> list[Event]:
-        return [Changed(slot.subscription, slot.pool, deltas) for slot in self._slots(replica)]
+        return [Changed(slot, deltas) for slot in self._slots(replica)]
 
     def _bookmark(self, message: Bookmark) -> list[Event]:
         self._replica(message.view).bookmark(message)
@@ -234,7 +239,7 @@ class Protocol:
     @staticmethod
     def _gone(slot: Slot) -> Changed:
         del slot.subscription.slots[slot.pool]
-        return Changed(slot.subscription, slot.pool, difference(slot.shown, Document(())))
+        return Changed(slot, difference(slot.shown, Document(())))
 
     def _moved(self, message: Moved) -> list[Event]:
         replica = self._replica(message.view)
@@ -346,7 +351,7 @@ class Protocol:
 
 
 def _follow(slot: Slot) -> Changed:
-    return Changed(slot.subscription, slot.pool, slot.follow())
+    return Changed(slot, slot.follow())
 
 
 def _offered(info: ViewInfo, held: Slot | None) -> Replica:
