@@ -110,7 +110,7 @@ class CatchUp:
                     member.delivery = None
                 client.write(frame)
                 self._counters.frames += 1
-                self._counters.bytes += len(frame.payload)
+                self._counters.bytes += frame.size
             elif delivery.lost:
                 member.forget(delivery.lost)
             else:

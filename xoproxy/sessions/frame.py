@@ -4,36 +4,67 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
+class FrameLedger:
+    """How much all frames weigh that are alive: kept, in the making, or on their way."""
+
+    __slots__ = ("used_bytes",)
+
+    def __init__(self) -> None:
+        self.used_bytes = 0
+
+
 class Framing(Protocol):
     """Puts a payload into WebSocket frames; `ws/frames.py` fits it."""
 
+    @property
+    def ledger(self) -> FrameLedger: ...
+
     def plain(self, payload: bytes, *, binary: bool) -> bytes: ...
 
-    def deflated(self, payload: bytes, *, binary: bool) -> bytes:
-        """Return a stateless permessage-deflate frame, or a plain one where that is shorter."""
+    def deflated(self, payload: bytes, *, binary: bool) -> bytes | None:
+        """Return a stateless permessage-deflate frame; None where a plain one is not longer."""
 
 
 class Frame:
-    """One frame in its two forms, each built at most once."""
+    """One frame in its two forms, each built at most once.
 
-    __slots__ = ("_deflated", "_framing", "_plain", "binary", "payload")
+    Args:
+        payload: what it carries.
+        binary: or text.
+        framing: builds the forms.
+    """
+
+    __slots__ = ("_binary", "_deflated", "_framing", "_plain", "size")
 
     def __init__(self, payload: bytes, *, binary: bool, framing: Framing) -> None:
-        self.payload = payload
-        self.binary = binary
+        self.size = len(payload)
+        self._binary = binary
         self._framing = framing
-        self._plain: bytes | None = None
+        self._plain = framing.plain(payload, binary=binary)
         self._deflated: bytes | None = None
+        framing.ledger.used_bytes += len(self._plain)
+
+    def __del__(self) -> None:
+        self._framing.ledger.used_bytes -= len(self._plain)
+        if self._deflated is not None and self._deflated is not self._plain:
+            self._framing.ledger.used_bytes -= len(self._deflated)
+
+    @property
+    def payload(self) -> bytes:
+        return self._plain[-self.size :]
 
     def wire(self, *, deflate: bool) -> bytes:
         """Return the bytes to write: the same object for all clients of a form."""
-        if deflate:
-            if self._deflated is None:
-                self._deflated = self._framing.deflated(self.payload, binary=self.binary)
-            return self._deflated
-        if self._plain is None:
-            self._plain = self._framing.plain(self.payload, binary=self.binary)
-        return self._plain
+        if not deflate:
+            return self._plain
+        if self._deflated is None:
+            deflated = self._framing.deflated(self.payload, binary=self._binary)
+            if deflated is None:
+                self._deflated = self._plain
+            else:
+                self._deflated = deflated
+                self._framing.ledger.used_bytes += len(deflated)
+        return self._deflated
 
 
 class Delivery:

@@ -364,7 +364,7 @@ class Hub:
             current[member] = None
             written += 1
         self.counters.frames += written
-        self.counters.bytes += len(frame.payload) * written
+        self.counters.bytes += frame.size * written
 
     def _park(self, member: Member) -> None:
         """Leave a member at its cursor; it goes on when its socket has drained."""

@@ -8,6 +8,8 @@ before. A client that kept its window decodes it too: the message refers to noth
 import struct
 import zlib
 
+from xoproxy.sessions.frame import FrameLedger
+
 _FIN = 0x80
 _RSV1 = 0x40
 _TEXT = 0x1
@@ -37,21 +39,22 @@ class SharedFraming:
     """
 
     def __init__(self, threshold_bytes: int = 512, level: int = 1) -> None:
+        self.ledger = FrameLedger()
         self._threshold_bytes = threshold_bytes
         self._level = level
 
     def plain(self, payload: bytes, *, binary: bool) -> bytes:
         return header(_FIN | (_BINARY if binary else _TEXT), len(payload)) + payload
 
-    def deflated(self, payload: bytes, *, binary: bool) -> bytes:
+    def deflated(self, payload: bytes, *, binary: bool) -> bytes | None:
         if len(payload) < self._threshold_bytes:
-            return self.plain(payload, binary=binary)
+            return None
         compressor = zlib.compressobj(self._level, zlib.DEFLATED, -zlib.MAX_WBITS)
         packed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         # RFC 7692, 7.2.1: the empty block at the end is left out; the receiver puts it back.
         packed = packed.removesuffix(_EMPTY_BLOCK)
         if len(packed) >= len(payload):
-            return self.plain(payload, binary=binary)
+            return None
         return header(_FIN | _RSV1 | (_BINARY if binary else _TEXT), len(packed)) + packed
 
 

@@ -1,8 +1,9 @@
 from xoproxy.sessions.codec import Codec
-from xoproxy.sessions.frame import Delivery, Frame
+from xoproxy.sessions.frame import Delivery, Frame, FrameLedger
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import Pong
+from xoproxy.ws.frames import SharedFraming
 
 
 class Framing:
@@ -10,6 +11,7 @@ class Framing:
 
     def __init__(self):
         self.built = []
+        self.ledger = FrameLedger()
 
     def plain(self, payload, *, binary):
         self.built.append(("plain", binary))
@@ -36,13 +38,36 @@ def client(*, deflate=False):
     return Client(Outlet(), Codec.JSON, Framing(), deflate=deflate)
 
 
-def test_a_frame_builds_each_form_once_and_only_when_asked():
+def test_a_frame_builds_each_form_once_and_the_deflated_one_only_when_asked():
     framing = Framing()
     frame = Frame(b"x", binary=True, framing=framing)
-    assert framing.built == []
+    assert framing.built == [("plain", True)]
     assert frame.wire(deflate=True) is frame.wire(deflate=True)
     assert frame.wire(deflate=False) is frame.wire(deflate=False)
-    assert framing.built == [("deflated", True), ("plain", True)]
+    assert framing.built == [("plain", True), ("deflated", True)]
+    assert (frame.size, frame.payload) == (1, b"x")
+
+
+def test_what_alive_frames_weigh_is_known():
+    framing = Framing()
+    one, other = (Frame(b"x" * 9, binary=True, framing=framing) for _ in range(2))
+    assert framing.ledger.used_bytes == 20
+    one.wire(deflate=True)
+    other.wire(deflate=False)
+    assert framing.ledger.used_bytes == 30
+    del one
+    assert framing.ledger.used_bytes == 10
+    del other
+    assert framing.ledger.used_bytes == 0
+
+
+def test_a_frame_that_deflating_makes_longer_is_one():
+    framing = SharedFraming()
+    frame = Frame(b"short", binary=True, framing=framing)
+    assert frame.wire(deflate=True) is frame.wire(deflate=False)
+    assert framing.ledger.used_bytes == 7
+    del frame
+    assert framing.ledger.used_bytes == 0
 
 
 def test_a_message_is_written_in_the_form_that_was_negotiated():
