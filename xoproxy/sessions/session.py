@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from xoproxy.cache.query import Query, QueryError, parse_query
 from xoproxy.cache.view import Visibility
+from xoproxy.cache.window_query import parse_span
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PROXY_POOL, Key, PoolId
 from xoproxy.sessions.codec import client_message
@@ -135,10 +136,14 @@ class Session:
     def pool_added(self, pool: PoolId) -> None:
         """Show a new pool to the subscriptions that asked for all pools."""
         for id_, subscription in self._subscriptions.items():
-            if subscription.follows_pools and pool != PROXY_POOL:
-                views = self._join(id_, subscription.query, [pool])
-                if views:
-                    self.client.send(Subscribed(id_, views))
+            if not subscription.follows_pools or pool == PROXY_POOL:
+                continue
+            if subscription.query.window is not None:
+                self._add_to_window(id_, pool)
+                continue
+            views = self._join(id_, subscription.query, [pool])
+            if views:
+                self.client.send(Subscribed(id_, views))
 
     def _handle(self, raw: dict[str, Any]) -> Effect | None:
         message = client_message(raw)
@@ -156,9 +161,7 @@ class Session:
             case Auth():
                 return Authenticate(message)
             case Window():
-                raise RequestRefused(
-                    ErrorCode.BAD_QUERY, "live windows are not supported by this version"
-                )
+                self._move_window(message)
             case _:
                 assert_never(message)
         return None
@@ -173,14 +176,11 @@ class Session:
         try:
             query = parse_query(message.query)
         except QueryError as error:
-            raise RequestRefused(ErrorCode.BAD_QUERY, error.message, error.data) from error
-        if query.window is not None:
-            raise RequestRefused(
-                ErrorCode.BAD_QUERY, "live windows are not supported by this version"
-            )
+            raise _bad_query(error) from error
         pools = self._pools(query)
         resume = self._hub.resume_positions(message.resume)
-        if len(self.client.members) + len(pools) > self._limits.views:
+        view_count = len(pools) if query.window is None else 1
+        if len(self.client.members) + view_count > self._limits.views:
             raise RequestRefused(
                 ErrorCode.LIMIT, f"a connection has at most {self._limits.views} views"
             )
@@ -213,11 +213,37 @@ class Session:
         pools: Sequence[PoolId],
         resume: ResumePositions = NO_DOCUMENTS,
     ) -> list[ViewInfo]:
-        return [
-            self._hub.join(self.client, id_, query, pool, visibility, resume)
+        permitted = [
+            (pool, visibility)
             for pool in pools
             if (visibility := self.user.visibility(pool)) is not None
         ]
+        if query.window is not None:
+            stores = [(self._hub.pools[pool], visibility) for pool, visibility in permitted]
+            return [self._hub.windows.join(self.client, id_, query, stores)]
+        return [
+            self._hub.join(self.client, id_, query, pool, visibility, resume)
+            for pool, visibility in permitted
+        ]
+
+    def _add_to_window(self, id_: MessageId, pool: PoolId) -> None:
+        visibility = self.user.visibility(pool)
+        if visibility is not None:
+            self._hub.windows.add_pool(self.client, id_, self._hub.pools[pool], visibility)
+
+    def _move_window(self, message: Window) -> None:
+        subscription = self._subscriptions.get(message.id)
+        if subscription is None:
+            raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no subscription {message.id!r}")
+        if subscription.query.window is None:
+            raise RequestRefused(
+                ErrorCode.BAD_MESSAGE, f"subscription {message.id!r} shows everything: no window"
+            )
+        try:
+            span = parse_span(message.window)
+        except QueryError as error:
+            raise _bad_query(error) from error
+        self._hub.windows.move(self.client, message.id, span)
 
     def _unsubscribe(self, id_: MessageId) -> None:
         if self._subscriptions.pop(id_, None) is None:
@@ -268,6 +294,10 @@ class Session:
             raise RequestRefused(
                 ErrorCode.CONFLICT, f"object {expectation.key!r} has changed since it was shown"
             )
+
+
+def _bad_query(error: QueryError) -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_QUERY, error.message, error.data)
 
 
 def error_message(refused: RequestRefused, id_: object = UNSET) -> Error:
