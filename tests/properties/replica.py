@@ -19,6 +19,8 @@ import msgpack
 from tests.properties import digests
 
 TEXT, BINARY = 1, 2
+_WINDOW = ("order", "total", "facets")
+"""Members of a window's document, beside its class."""
 _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 
 
@@ -95,7 +97,8 @@ class Document:
     """A view as the client holds it."""
 
     view: int
-    pool: str
+    pool: str | None
+    """None for a window."""
     epoch: str
     classes: list[str]
     query: Any
@@ -167,7 +170,7 @@ class Replica:
         self.answers: dict[Any, dict[str, Any]] = {}
         """The latest `result` or `error` of each id."""
         self.errors: list[dict[str, Any]] = []
-        self.gone: list[tuple[str, str]] = []
+        self.gone: list[tuple[str | None, str]] = []
         self.moved = moved
         self._keys = {} if keys is None else keys
         self._reader = FrameReader(BINARY if binary else TEXT, deflate=deflate)
@@ -326,7 +329,10 @@ class Replica:
                     _require(bucket in document.differing, "what did not differ came again")
                 objects[key] = dict(zip(message["fields"], row, strict=True))
                 self._note(document, key, objects[key])
+        window = {n: message[n] for n in _WINDOW if n in message}
+        _require(bool(window) == (message["last"] and document.pool is None), "a window or not?")
         if message["last"]:
+            document.content |= window
             document.complete = True
             document.claim = ""
             self._tell(document)
@@ -363,7 +369,9 @@ class Replica:
     def _apply(self, document: Document, operation: dict[str, Any]) -> None:
         op, path = operation["op"], operation["path"]
         segments = [s.replace("~1", "/").replace("~0", "~") for s in path.split("/")[1:]]
-        _require(2 <= len(segments) <= 4, f"a path of the wrong length: {path}")
+        is_window = document.pool is None and len(segments) == 1 and segments[0] in _WINDOW
+        _require(is_window or 2 <= len(segments) <= 4, f"a path of the wrong length: {path}")
+        _require(not is_window or op == "replace", f"{op} {path}: it is replaced")
         _require(op in ("add", "replace", "remove"), f"operation {op}")
         parent = document.content
         for segment in segments[:-1]:
@@ -377,14 +385,25 @@ class Replica:
 
     def _note(self, document: Document, key: str, record: dict[str, Any]) -> None:
         _require(0 < len(key) <= 12, "a key is too long")
-        owner = self._keys.setdefault((document.pool, document.epoch, key), record["$ref"])
-        _require(owner == record["$ref"], "a key names two objects")
+        named = record["$ref"] if document.pool else f"{record['$pool']} {record['$ref']}"
+        owner = self._keys.setdefault((document.pool or "", document.epoch, key), named)
+        _require(owner == named, "a key names two objects")
 
     def _on_bookmark(self, message: dict[str, Any]) -> None:
         document = self._document(message)
         _require(document.complete and document.parts is None, "a bookmark of half a document")
         _require(message["seq"] == document.position, "a bookmark of another position")
         document.token, document.token_seq = message["resume"], message["seq"]
+
+    def _on_moved(self, message: dict[str, Any]) -> None:
+        document = self._document(message)
+        _require(document.complete and document.parts is None, "half a document has moved")
+        _require(message["seq"] == document.position, "moved to another position")
+        del self.documents[document.view]
+        document.view = message["as"]
+        document.token = None
+        _require(document.view not in self.documents, "a view moved onto another")
+        self.documents[document.view] = document
 
     def _on_reset(self, message: dict[str, Any]) -> None:
         document = self._document(message)

@@ -142,7 +142,7 @@ class Desk:
 
     def commit(self, *events: Any, store: Store | None = None) -> Batch:
         """Have a pool say something; the first time, it is loaded by it."""
-        store = store or self.store
+        store = self.store if store is None else store
         prepared = store.prepare(events)
         while prepared.step():
             pass
