@@ -24,7 +24,6 @@ _BUSY_CHANGES = 23
 _DROP_CHANGES = 30
 """One a second."""
 _LATE_S = 1.0
-"""A batch that has not reached everybody by then has not arrived."""
 _TO_STALL_S = 3.0
 _SLEEPER_BUFFER = 16_384
 """Small enough that a client which stops reading is noticed within a second."""
@@ -57,6 +56,7 @@ async def run(
     seconds: float,
     changes: int = _BATCH_CHANGES,
     per_s: float = BATCHES_PER_S,
+    late_s: float = _LATE_S,
 ) -> Run:
     """Let the pool change at a steady pace; every batch must reach all clients that never stall.
 
@@ -66,6 +66,7 @@ async def run(
         seconds: how long.
         changes: writes in a batch.
         per_s: batches a second.
+        late_s: a batch that has not reached everybody so long after the last has not arrived.
     """
     load = clients.load
     await load.report()
@@ -73,7 +74,7 @@ async def run(
     count = max(1, int(seconds * per_s))
     made = await on.pool.ask("batches", count=count, per_s=per_s, changes=changes)
     used_s = cpu_s(on.proxy.pid) - used_s
-    await asyncio.sleep(_LATE_S)
+    await asyncio.sleep(late_s)
     report = await load.report()
     # A mark without a stamp went in one reply with the next one: it was no batch of its own.
     left = dict(made["stamps"])

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import report, rig
-from benchmarks.growth.curves import can_draw, draw
+from benchmarks.growth import versus
+from benchmarks.growth.curves import can_draw, draw, draw_versus
 from benchmarks.growth.sweeps import QUICK, REDUCED, SWEEPS, Curve, Point, Scale, collect
+from benchmarks.peers.comparison import Row
 
 
 def main() -> int:
@@ -22,12 +24,15 @@ def main() -> int:
     started_s = time.monotonic()
     about = report.machine()
     print(about)
-    curves = [asyncio.run(_sweep(key, scale)) for key in options.only or SWEEPS]
-    document = {"machine": about, "curves": {curve.key: curve for curve in curves}}
+    wanted = options.only or (*SWEEPS, versus.NAME)
+    curves = [asyncio.run(_sweep(key, scale)) for key in wanted if key in SWEEPS]
+    peers = asyncio.run(_versus(scale)) if versus.NAME in wanted else []
+    document = {"machine": about, "curves": {curve.key: curve for curve in curves}, "peers": peers}
     (out / "growth.json").write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
-    _draw(curves, about, out)
+    _draw(curves, peers, about, out)
     print(f"\n{time.monotonic() - started_s:.0f} s; written to {os.path.relpath(out)}")
-    return 1 if any(curve.ended for curve in curves) else 0
+    failed = any(curve.ended for curve in curves) or (versus.NAME in wanted and not peers)
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
     size.add_argument("--reduced", action="store_true", help="some sizes, in three minutes")
-    parser.add_argument("--only", nargs="+", choices=SWEEPS, metavar="SWEEP", help="these sweeps")
+    parser.add_argument("--only", nargs="+", choices=(*SWEEPS, versus.NAME), help="these only")
     parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="benchmarks/out by default")
     return parser
 
@@ -60,15 +65,27 @@ def _print(point: Point) -> None:
     )
 
 
-def _draw(curves: list[Curve], about: str, out: Path) -> None:
+async def _versus(scale: Scale) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        async for found in versus.versus(scale):
+            print(f"\n{report.peers_table(found)}", flush=True)
+            rows += found
+    except (rig.BenchError, TimeoutError) as error:
+        print(f"  peers ended early: {error}")
+    return rows
+
+
+def _draw(curves: list[Curve], peers: list[Row], about: str, out: Path) -> None:
     if not can_draw():
         print("\nno pictures: they need matplotlib (pip install 'xoproxy[bench]')", file=sys.stderr)
         return
+    about = about.replace("\n", "; ")
     for curve in curves:
         if curve.points:
-            path = out / f"growth-{curve.key}.png"
-            draw(curve, about.replace("\n", "; "), path)
-            print(f"\n{os.path.relpath(path)}")
+            draw(curve, about, out / f"growth-{curve.key}.png")
+    if peers:
+        draw_versus(peers, about, out / "growth-peers.png")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """The curves as pictures: one PNG a sweep, with three panels. Needs matplotlib (extra `bench`)."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import BY_KEY, Measured
 from benchmarks.growth.sweeps import Curve
+from benchmarks.peers.comparison import NAMES, Row
 
 _LINE = "#1f5f99"
 _GOAL = "#b03a2e"
+_COLORS = (_LINE, "#b03a2e", "#c98a1b", "#4d8b4d")
 _WIDE = 5
 """A range so many times its least value is for a logarithmic scale."""
 _GOALS_HOLD_IN = ("clients", "changes")
@@ -53,12 +56,43 @@ def draw(curve: Curve, about: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _spread(panel: Any, xs: list[float], values: list[Measured], label: str = "") -> None:  # noqa: ANN401
+def draw_versus(rows: Sequence[Row], about: str, path: Path) -> None:
+    """Draw the contenders beside each other, each as far as it could serve all clients."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+
+    figure = Figure(figsize=(13, 4.9), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 3)
+    for (key, name), color in zip(NAMES.items(), _COLORS, strict=True):
+        mine = [row for row in rows if row.key == key]
+        xs = [row.clients for row in mine]
+        _spread(panels[0], xs, [row.cpu_us for row in mine], name, color)
+        shares = [row.cpu_us.value * row.changes_per_s * row.clients / 1e4 for row in mine]
+        panels[1].plot(xs, shares, color=color, marker="o")
+        _spread(panels[2], xs, [row.p99_ms for row in mine], color=color)
+    _titled(panels[0], "CPU per delivered change", "microseconds", log=True)
+    _titled(panels[1], "Processor that all changes take", "% of one core", log=True)
+    _titled(panels[2], "p99 latency until the last client has it", "milliseconds", log=True)
+    for panel in panels:
+        _axis(panel, sorted({row.clients for row in rows}), "clients")
+    figure.legend(loc="outside lower center", ncols=len(NAMES), frameon=False)
+    rate = rows[0].changes_per_s
+    figure.suptitle(f"Ways to keep clients up to date, {rate:.0f} changes/s", fontsize=13)
+    figure.text(0.995, 0.985, about, fontsize=6, color="#666666", ha="right", va="top")
+    figure.savefig(path)
+
+
+def _spread(
+    panel: Any,  # noqa: ANN401
+    xs: Sequence[float],
+    values: Sequence[Measured],
+    label: str = "",
+    color: str = _LINE,
+) -> None:
     """Draw the medians, and what lies between the extremes of the runs."""
     lows = [v.value if v.low is None else v.low for v in values]
     highs = [v.value if v.high is None else v.high for v in values]
-    panel.fill_between(xs, lows, highs, color=_LINE, alpha=0.18, linewidth=0)
-    panel.plot(xs, [v.value for v in values], color=_LINE, marker="o", label=label)
+    panel.fill_between(xs, lows, highs, color=color, alpha=0.18, linewidth=0)
+    panel.plot(xs, [v.value for v in values], color=color, marker="o", label=label)
 
 
 def _goal(panel: Any, goal: float, xs: list[float]) -> None:  # noqa: ANN401
@@ -83,7 +117,7 @@ def _titled(panel: Any, title: str, unit: str, *, log: bool = False) -> None:  #
         panel.set_ylim(0, panel.get_ylim()[1] * 1.05)
 
 
-def _axis(panel: Any, xs: list[float], unit: str) -> None:  # noqa: ANN401
+def _axis(panel: Any, xs: Sequence[float], unit: str) -> None:  # noqa: ANN401
     panel.set_xscale("log")
     panel.set_xticks(xs, [f"{x:,.0f}" for x in xs], rotation=30)
     panel.set_xticks([], minor=True)

@@ -18,7 +18,8 @@ from benchmarks.system import System, system
 _FAST = 10.0
 """As in endtoend.py: the pool gathers for 5 ms, so that each batch is a reply of its own."""
 _WRITES_PER_CHANGE = 1.45
-"""So many writes make a change, for some are of one object."""
+"""So many writes make a change at first, for some are of one object."""
+_LATE_S = 2.0
 _RARE_S = 10.0
 """How long a run has at least when changes are too rare for a batch in every 50 ms."""
 
@@ -66,6 +67,7 @@ class Scale:
         clients: sizes of the first sweep.
         pools: hosts and VMs of the second.
         rates: changes a second of the third.
+        peer_clients: of the contenders (versus.py).
         held_clients: in the third; the second has `few_clients`, for each is sent the whole pool.
         seconds, runs: of a point.
     """
@@ -80,6 +82,7 @@ class Scale:
         (16, 8600),
     )
     rates: tuple[int, ...] = (1, 5, 20, 100, 300, 1000, 2000)
+    peer_clients: tuple[int, ...] = (10, 30, 100, 300, 1000)
     held_clients: int = 1000
     few_clients: int = 100
     seconds: float = 4.0
@@ -91,6 +94,7 @@ REDUCED = Scale(
     clients=(10, 100, 1000),
     pools=((1, 1), (2, 75), (8, 850)),
     rates=(1, 20, 300),
+    peer_clients=(10, 100, 1000),
     held_clients=300,
     few_clients=50,
     seconds=2.0,
@@ -101,6 +105,7 @@ QUICK = Scale(
     clients=(2, 6),
     pools=((1, 1), (1, 4)),
     rates=(5, 40),
+    peer_clients=(2, 6),
     held_clients=3,
     few_clients=3,
     seconds=0.5,
@@ -109,6 +114,8 @@ QUICK = Scale(
 )
 _STANDARD_RATE = 300
 _STANDARD_POOL = (4, 60)
+_BUSY_POOL = (4, 250)
+"""Where thousands of changes a second can be of different objects."""
 
 
 async def clients(scale: Scale) -> AsyncIterator[Point]:
@@ -137,7 +144,7 @@ async def objects(scale: Scale) -> AsyncIterator[Point]:
 async def changes(scale: Scale) -> AsyncIterator[Point]:
     """More and more changes on one pool."""
     count = scale.held_clients
-    async with system(*_STANDARD_POOL, speed=_FAST) as on, on.clients() as load:
+    async with system(*_BUSY_POOL, speed=_FAST) as on, on.clients() as load:
         await load.open(count)
         for rate in scale.rates:
             seen, point = await _point(on, Clients(load, count, count), scale, rate)
@@ -150,10 +157,13 @@ async def _point(on: System, connected: Clients, scale: Scale, rate: float) -> t
     rare = rate <= BATCHES_PER_S
     per_s = rate if rare else BATCHES_PER_S
     # One of a batch's changes is its mark.
-    writes = 1 if rare else max(1, round(rate / BATCHES_PER_S * _WRITES_PER_CHANGE))
+    writes = 1 if rare else round(rate / BATCHES_PER_S * _WRITES_PER_CHANGE)
     seconds = max(scale.seconds, scale.rare_s) if rare else scale.seconds
-    await run(on, connected, seconds / 4, writes, per_s)  # warm
-    runs = [await run(on, connected, seconds, writes, per_s) for _ in range(scale.runs)]
+    warm = await run(on, connected, seconds / 4, writes, per_s, _LATE_S)
+    for _ in range(0 if rare else 2):  # the more writes, the more of them are of one object
+        writes = round(writes * min(2.0, rate / warm.changes_per_s))
+        warm = await run(on, connected, seconds / 4, writes, per_s, _LATE_S)
+    runs = [await run(on, connected, seconds, writes, per_s, _LATE_S) for _ in range(scale.runs)]
     point = Point(
         0,
         median_of([r.cpu_us_per_change for r in runs]),
@@ -180,7 +190,7 @@ SWEEPS: dict[str, tuple[Sweep, str, Callable[[Scale], str]]] = {
     "changes": (
         changes,
         "changes a second",
-        lambda scale: f"{scale.held_clients:,} clients, a pool of {_STANDARD_POOL[1]} VMs",
+        lambda scale: f"{scale.held_clients:,} clients, a pool of {_BUSY_POOL[1]} VMs",
     ),
 }
 """Name -> the sweep, the unit of its x, and what is held meanwhile."""
