@@ -9,7 +9,6 @@ are told to come back; pools are logged out of; their histories end; storage clo
 
 import asyncio
 import errno
-import gc
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from xoproxy.app import options
+from xoproxy.app.collector import Collector
 from xoproxy.app.events import OwnObjects, PoolEvents
 from xoproxy.app.identities import Authenticator
 from xoproxy.app.numbers import Caller, Numbers
@@ -92,8 +92,9 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
                 options.history_options(settings.storage),
             )
         )
+        collector = stack.enter_context(Collector())
         yield await stack.enter_async_context(
-            _serving(settings, storage, accounts, tokens, histories)
+            _serving(settings, storage, accounts, tokens, histories, collector)
         )
 
 
@@ -104,6 +105,7 @@ async def _serving(
     accounts: Accounts,
     tokens: Tokens,
     histories: Histories,
+    collector: Collector,
 ) -> AsyncIterator[Proxy]:
     limits = settings.limits
     budget = JournalBudget(
@@ -122,7 +124,6 @@ async def _serving(
     own = OwnObjects(hub, budget)
     events = PoolEvents(hub, own, histories)
     restored = await histories.restore([pool.id for pool in await storage.pools.list()], budget)
-    gc.freeze()
 
     def new_store(pool: PoolId) -> Store:
         return restored.pop(pool) if pool in restored else _new_store(pool, budget)
@@ -155,6 +156,7 @@ async def _serving(
             group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),
+            group.create_task(collector.run(), name="collector"),
         ]
         metrics = Metrics()
         metrics.add_source(histories.samples)

@@ -1,7 +1,6 @@
 """What pools tell, carried to those who want to know; what the proxy owns, as objects."""
 
 import asyncio
-import gc
 import secrets
 import time
 
@@ -51,8 +50,6 @@ class PoolEvents:
         """Set at every change of a link; whoever waits for one clears it."""
 
     def loaded(self, store: Store) -> None:
-        # What was made so far stays: the collector need not walk over it again and again.
-        gc.freeze()
         self._histories.loaded(store)
         self._hub.loaded(store.pool)
 
