@@ -10,6 +10,8 @@ help:
 	@echo "make demo    a running proxy on two simulated pools"
 	@echo "make test    all tests (XOPROXY_REQUIRE_ALL=1: skip nothing)"
 	@echo "make foreign fetch the npm client that some tests drive (skipped without it)"
+	@echo "make web     fetch what the web's tests need (skipped without it)"
+	@echo "make web-test lint, types and tests of the web"
 	@echo "make lint    format, lint, types, layers"
 	@echo "make check   the same, with unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
@@ -46,6 +48,15 @@ tests/foreign/node_modules/.fetched: tests/foreign/package-lock.json
 	cd tests/foreign && npm ci --silent
 	@touch $@
 
+web: web/node_modules/.fetched
+
+web/node_modules/.fetched: web/package-lock.json
+	cd web && npm ci --silent
+	@touch $@
+
+web-test: web
+	cd web && npm run --silent check && npm test --silent
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -69,4 +80,4 @@ lock:
 	rm -rf build/lock
 
 clean:
-	rm -rf $(VENV) tests/foreign/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
+	rm -rf $(VENV) tests/foreign/node_modules web/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
