@@ -1,18 +1,16 @@
 """`xoproxy.client` against a running proxy, over real sockets."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from tests.integration.relay import relayed
 from tests.integration.support import PASSWORD, logged_in, proxy_on, same
-from xoproxy import client
 from xoproxy.client import connect
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
-ADMIN = {"username": "admin", "password": PASSWORD}
+ADMIN: dict[str, Any] = {"username": "admin", "password": PASSWORD}
 
 
 @pytest.fixture
@@ -43,6 +41,7 @@ class TestView:
     async def test_holds_what_the_pool_has(self, pool, proxy, encoding):
         async with within(), connect(proxy.url, **ADMIN, encoding=encoding) as c:
             view = await c.subscribe("*")
+            assert c.connection
             assert c.connection.deflate
             ref = await rename_a_vm(pool, "renamed")
             found = await view.until(lambda v: v[ref]["name_label"] == "renamed" and v[ref])

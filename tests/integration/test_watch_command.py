@@ -1,4 +1,4 @@
-"""`xoproxy watch` and its client against a running proxy."""
+"""`xoproxy watch` against a running proxy."""
 
 import asyncio
 import fcntl
@@ -15,15 +15,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.integration.relay import relayed
 from tests.integration.support import PASSWORD, logged_in, proxy_on, same
-from xoproxy.cli.access import Access
-from xoproxy.cli.live import JSON, MSGPACK, Follower, NotSignedIn, ProxyUnreachable, connect
-from xoproxy.cli.replica import Replica
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
-
-EVERYTHING = {"classes": ["*"]}
 
 
 @pytest.fixture
@@ -36,122 +30,6 @@ async def pool():
 async def proxy(pool):
     async with proxy_on(pool.url) as running:
         yield running
-
-
-class Witness:
-    """Notes what a follower tells."""
-
-    def __init__(self):
-        self.messages = []
-        self.reasons = []
-        self.connections = []
-        self.happened = asyncio.Event()
-
-    def connected(self, connection):
-        self.connections.append(connection)
-
-    def waiting(self, reason, delay_s):
-        self.reasons.append((reason, delay_s))
-        self.happened.set()
-
-    def received(self, message, _view, _operations):
-        self.messages.append(message)
-        self.happened.set()
-
-    async def until(self, condition, timeout_s=15):
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                self.happened.clear()
-                await self.happened.wait()
-
-
-class Following:
-    """A follower at work, and what it holds."""
-
-    def __init__(self, replica, witness):
-        self.replica = replica
-        self.witness = witness
-
-    @property
-    def view(self):
-        (view,) = self.replica.views(1).values()
-        return view
-
-    @property
-    def modes(self):
-        answers = [m for m in self.witness.messages if m["type"] == "subscribed"]
-        return [view["mode"] for answer in answers for view in answer["views"]]
-
-    async def loaded(self):
-        views = self.replica.views
-        await self.witness.until(lambda: self.modes and all(v.token for v in views(1).values()))
-
-    def named(self, name):
-        return [r for r in self.view.document["VM"].values() if r["name_label"] == name]
-
-
-@asynccontextmanager
-async def following(url, subprotocol=JSON, query=EVERYTHING, password=PASSWORD):
-    replica, witness = Replica(), Witness()
-    access = Access(url, {"username": "admin", "password": password})
-    follower = Follower(access, {1: query}, witness, replica, subprotocol, spread=lambda: 0.0)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(follower.run())
-        yield Following(replica, witness)
-        task.cancel()
-
-
-async def rename_a_vm(pool, name):
-    async with logged_in(pool.url) as xapi:
-        refs = await xapi.records("VM")
-        await xapi.call("VM.set_name_label", xapi.ref, next(iter(refs)), name)
-
-
-class TestFollower:
-    @pytest.mark.parametrize("subprotocol", [JSON, MSGPACK])
-    async def test_holds_what_the_pool_has(self, pool, proxy, subprotocol):
-        async with following(proxy.url, subprotocol) as follower:
-            await follower.loaded()
-            assert follower.witness.connections[0].deflate
-            await rename_a_vm(pool, "renamed")
-            await follower.witness.until(lambda: follower.named("renamed"))
-            async with logged_in(pool.url) as xapi:
-                for cls in ("VM", "host", "SR", "VIF", "pool"):
-                    held = {
-                        record["$ref"]: {k: v for k, v in record.items() if k != "$ref"}
-                        for record in follower.view.document[cls].values()
-                    }
-                    assert same(held, await xapi.records(cls)), cls
-
-    async def test_resumes_after_the_connection_broke(self, pool, proxy):
-        async with relayed(proxy.url) as relay, following(relay.url) as follower:
-            await follower.loaded()
-            before = follower.view
-            relay.refusing = True
-            relay.cut()
-            await follower.witness.until(lambda: follower.witness.reasons)
-            await rename_a_vm(pool, "meanwhile")
-            relay.refusing = False
-            await follower.witness.until(lambda: follower.named("meanwhile"))
-            assert follower.modes == ["snapshot", "resume"]
-            assert follower.view is before
-
-    async def test_a_wrong_password_ends_it(self, proxy):
-        with pytest.raises(ExceptionGroup) as caught:
-            async with following(proxy.url, password="wrong"):
-                await asyncio.sleep(10)
-        assert caught.group_contains(NotSignedIn, match="wrong user name or password")
-
-    async def test_somebody_else_at_the_address_ends_it(self, pool):
-        with pytest.raises(ProxyUnreachable, match="is no xoproxy"):
-            async with connect(Access(pool.url, {}).websocket_url):
-                pass
-
-    async def test_tls_to_a_proxy_without_is_said(self, proxy):
-        url = Access(proxy.url.replace("http:", "https:"), {}).websocket_url
-        with pytest.raises(ProxyUnreachable, match="TLS failed"):
-            async with connect(url):
-                pass
 
 
 @asynccontextmanager

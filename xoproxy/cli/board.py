@@ -1,4 +1,4 @@
-"""The live table of `watch`: listens to a `Follower`, draws what it holds to fit the terminal."""
+"""The live table of `watch`: listens to a `Follower`, draws what is held to fit the terminal."""
 
 import time
 from collections import Counter, deque
@@ -12,8 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from xoproxy.cli.columns import age, cell, columns, harmless, header, moment, natural, size
-from xoproxy.cli.live import Connection
-from xoproxy.cli.replica import Message, Operation, Replica, ViewReplica
+from xoproxy.client.connection import Connection
+from xoproxy.client.document import Delta
+from xoproxy.client.errors import Error
+from xoproxy.client.events import Changed, Event, Failed
+from xoproxy.client.protocol import Protocol
+from xoproxy.client.subscription import Slot
 
 OBJECTS, LINKS, NAMES = 1, 2, 3
 """Ids of the subscriptions: what is asked for, the pools' links, names that references lead to."""
@@ -64,9 +68,8 @@ class Board:
 
     Args:
         url: shown.
-        replica: what is held.
+        protocol: what is held.
         asked: fields asked for on the command line.
-        refused: called with an `error` message about the objects asked for; may raise.
         now: a monotonic clock, in seconds.
         wall: seconds since 1970.
     """
@@ -74,16 +77,14 @@ class Board:
     def __init__(
         self,
         url: str,
-        replica: Replica,
+        protocol: Protocol,
         asked: Sequence[str],
-        refused: Callable[[Message], None],
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._replica = replica
+        self._protocol = protocol
         self._url = url
         self._asked = asked
-        self._refused = refused
         self._now = now
         self._wall = wall
         self._connection: Connection | None = None
@@ -98,30 +99,37 @@ class Board:
     def connected(self, connection: Connection) -> None:
         self._connection = connection
 
-    def waiting(self, reason: str, delay_s: float) -> None:
+    def disconnected(self, events: Sequence[Event]) -> None:
+        del events
         if self._connection is not None:
             self._received_before += self._connection.received_bytes
         self._connection = None
-        self._trouble = reason
-        self._retry_at_s = self._now() + delay_s
 
-    def received(
-        self, message: Message, view: ViewReplica | None, operations: Sequence[Operation]
-    ) -> None:
-        if message["type"] == "error" and message.get("id") == OBJECTS:
-            self._refused(message)
-        if view is None or self._replica.views(OBJECTS).get(view.pool) is not view:
-            return
+    def waiting(self, error: Error, pause_s: float) -> None:
+        self._trouble = str(error)
+        self._retry_at_s = self._now() + pause_s
+
+    def received(self, message: object, events: Sequence[Event]) -> None:
+        """Note what changed; raise what the proxy says against what was asked for."""
+        is_news = isinstance(message, Mapping) and message.get("type") == "patch"
+        for event in events:
+            match event:
+                case Failed(id_, error) if id_ == OBJECTS:
+                    raise error
+                case Changed(slot, deltas) if slot.subscription.id == OBJECTS and is_news:
+                    self._note(slot.pool or "", deltas)
+                case _:
+                    pass
+
+    def _note(self, pool: str, deltas: Sequence[Delta]) -> None:
         now = self._now()
-        if operations:
-            self._rate.add(len(operations), now)
-        for operation in operations:
-            _, cls, key, *inside = operation["path"].split("/")
-            place = view.pool, cls, key
-            if operation["op"] == "remove" and not inside:
-                self._changed_at_s.pop(place, None)
+        if deltas:
+            self._rate.add(len(deltas), now)
+        for cls, key, _, after in deltas:
+            if after is None:
+                self._changed_at_s.pop((pool, cls, key), None)
             else:
-                self._changed_at_s[place] = now
+                self._changed_at_s[pool, cls, key] = now
 
     # --- how it looks --------------------------------------------------------------------------
 
@@ -134,22 +142,24 @@ class Board:
     def _tables(self, height: int) -> Iterator[RenderableType]:
         rows = self._rows()
         if not rows:
-            loading = not all(view.complete for view in self._views().values())
-            yield Text("loading ..." if loading or not self._views() else "nothing to show")
+            asked = self._protocol.subscriptions.get(OBJECTS)
+            is_loading = asked is None or not asked.slots or not asked.complete
+            yield Text("loading ..." if is_loading else "nothing to show")
             return
         room = height // len(rows) - _TABLE_LINES
         for cls, found in sorted(rows.items()):
             found.sort(key=lambda row: row.order)
             yield self._table(cls, found, max(room, 1))
 
-    def _views(self) -> Mapping[str, ViewReplica]:
-        return self._replica.views(OBJECTS)
+    def _views(self, subscription: int = OBJECTS) -> Mapping[str, Slot]:
+        asked = self._protocol.subscriptions.get(subscription)
+        return {} if asked is None else {pool or "": slot for pool, slot in asked.slots.items()}
 
     def _rows(self) -> dict[str, list[Row]]:
         rows: dict[str, list[Row]] = {}
         names = self._pool_names()
         for pool, view in self._views().items():
-            for cls, objects in view.document.items():
+            for cls, objects in view.shown.classes.items():
                 first = columns(cls, self._asked)[:1]
                 rows.setdefault(cls, []).extend(
                     Row(
@@ -198,8 +208,8 @@ class Board:
         """Map references of a pool to the names that we hold."""
         found: dict[str, str] = {}
         for subscription in (NAMES, OBJECTS):
-            view = self._replica.views(subscription).get(pool)
-            for objects in view.document.values() if view else ():
+            view = self._views(subscription).get(pool)
+            for objects in view.shown.classes.values() if view else ():
                 found.update(
                     (record["$ref"], record["name_label"])
                     for record in objects.values()
@@ -208,8 +218,8 @@ class Board:
         return found
 
     def _links(self) -> Iterator[Mapping[str, Any]]:
-        for view in self._replica.views(LINKS).values():
-            yield from view.document.get("pool_link", {}).values()
+        for view in self._views(LINKS).values():
+            yield from view.shown.classes.get("pool_link", {}).values()
 
     def _pool_names(self) -> dict[str, str]:
         return {link["pool"]: link["name"] for link in self._links()}
@@ -228,7 +238,7 @@ class Board:
                 text += f" ({link['error']['code']})"
             view = self._views().get(link["pool"])
             if view is not None:
-                text += f" @{view.position}"
+                text += f" @{view.replica.position}"
             line.append(" \N{BULLET} ", style=_STATE_STYLES.get(state, "dim"))
             line.append(harmless(text), style="" if state == "live" else "yellow")
         if len(counts) > 1:

@@ -12,7 +12,7 @@ import typer
 from xoproxy.cli import watching
 from xoproxy.cli.access import access
 from xoproxy.cli.exits import Exit, fail
-from xoproxy.cli.live import LiveError
+from xoproxy.client.errors import Error
 
 
 class Encoding(StrEnum):
@@ -71,7 +71,7 @@ def watch(
             classes or ["VM"],
             filter_,
             fields or [],
-            f"xoproxy.v1.{encoding}",
+            "msgpack" if encoding is Encoding.MSGPACK else "json",
             table=not as_json,
         )
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -79,5 +79,5 @@ def watch(
     except BrokenPipeError:  # `| head` has what it wanted; Python shall not flush into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.OK) from None
-    except LiveError as error:
+    except Error as error:
         fail(str(error), watching.exit_code(error))

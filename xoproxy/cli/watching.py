@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,9 +15,11 @@ from xoproxy.cli.access import Access
 from xoproxy.cli.board import LINKS, NAMES, OBJECTS, Board
 from xoproxy.cli.columns import columns, targets
 from xoproxy.cli.exits import Exit
-from xoproxy.cli.live import Connection, Follower, LiveError, NotSignedIn, ProxyUnreachable
-from xoproxy.cli.replica import Message, Operation, Replica, ViewReplica
-from xoproxy.errors import ConfigError
+from xoproxy.client.connection import Connection, Encoding, Endpoint
+from xoproxy.client.errors import Error, NotSignedIn, Refused, Unreachable
+from xoproxy.client.events import Event, Failed
+from xoproxy.client.follower import Follower, Observer
+from xoproxy.client.protocol import Protocol
 from xoproxy.model import PROXY_POOL, XapiClass
 
 _FRAMES_PER_S = 4
@@ -26,38 +28,42 @@ _MACHINES_ONLY = "!is_a_template !is_a_snapshot !is_control_domain"
 Query = dict[str, Any]
 
 
-class QueryRefused(LiveError):  # noqa: N818 - reads as what happened
-    """The proxy does not understand what was asked for."""
-
-
 def run(
     where: Access,
     classes: Sequence[str],
     filter_: str | None,
     fields: Sequence[str],
-    subprotocol: str,
+    encoding: Encoding,
     *,
     table: bool,
 ) -> None:
     """Watch until somebody ends it.
 
     Raises:
-        LiveError, ConfigError, KeyboardInterrupt, asyncio.CancelledError: it ended.
+        Error, KeyboardInterrupt, asyncio.CancelledError: it ended.
     """
-    subscriptions = _subscriptions(classes, filter_, fields, table=table)
+    protocol = Protocol()
+    for id_, query in _subscriptions(classes, filter_, fields, table=table).items():
+        protocol.subscribe(query, id_)
+
+    def follower(observer: Observer) -> Follower:
+        at = Endpoint(where.websocket_url, encoding)
+        return Follower(at, lambda: where.credentials, protocol, observer)
+
     if table:
-        running = _draw(where, subscriptions, fields, subprotocol)
+        board = Board(where.url, protocol, fields)
+        running = _draw(board, follower(board))
     else:
-        running = _print(where, subscriptions, subprotocol)
+        running = _print(follower(_Lines()))
     asyncio.run(_until_terminated(running))
 
 
-def exit_code(error: LiveError) -> Exit:
+def exit_code(error: Error) -> Exit:
     """Return what the command ends with."""
     match error:
-        case QueryRefused():
+        case Refused():
             return Exit.USAGE
-        case ProxyUnreachable():
+        case Unreachable():
             return Exit.UNREACHABLE
         case NotSignedIn():
             return Exit.UNAUTHORISED
@@ -107,50 +113,40 @@ def _fields(classes: Sequence[str], fields: Sequence[str], *, table: bool) -> di
     return shown
 
 
-def _refused(message: Message) -> None:
-    data = message.get("data") or {}
-    position, hint = data.get("position"), data.get("hint")
-    text = message["message"]
-    if position is not None and data.get("at", "/filter") == "/filter":
-        text += f" (at character {position + 1})"
-    raise QueryRefused(f"{text}: {hint}" if hint else text)
-
-
 class _Lines:
     """Prints each message; fits `Observer`."""
 
     def connected(self, connection: Connection) -> None:
         pass
 
-    def waiting(self, reason: str, delay_s: float) -> None:
-        print(f"xoproxy: {reason}; again in {delay_s:.1f} s", file=sys.stderr)
+    def disconnected(self, events: Sequence[Event]) -> None:
+        pass
 
-    def received(
-        self, message: Message, view: ViewReplica | None, operations: Sequence[Operation]
-    ) -> None:
-        del view, operations
+    def waiting(self, error: Error, pause_s: float) -> None:
+        print(f"xoproxy: {error}; again in {pause_s:.1f} s", file=sys.stderr)
+
+    def received(self, message: object, events: Sequence[Event]) -> None:
         print(json.dumps(message, ensure_ascii=False, separators=(",", ":")), flush=True)
-        if message["type"] == "error":
-            _refused(message)
+        for event in events:
+            if isinstance(event, Failed):
+                raise event.error
 
 
-async def _print(where: Access, subscriptions: Mapping[int, Query], subprotocol: str) -> None:
-    await Follower(where, subscriptions, _Lines(), Replica(), subprotocol).run()
+async def _print(follower: Follower) -> None:
+    raise await follower.run()
 
 
-async def _draw(
-    where: Access, subscriptions: Mapping[int, Query], fields: Sequence[str], subprotocol: str
-) -> None:
-    replica = Replica()
-    board = Board(where.url, replica, fields, _refused)
-    follower = Follower(where, subscriptions, board, replica, subprotocol)
+async def _draw(board: Board, follower: Follower) -> None:
     live = Live(board, console=Console(), screen=True, auto_refresh=False)
-    try:
-        with live:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(follower.run(), name="watch-follow")
-                while True:
-                    live.refresh()
-                    await asyncio.sleep(1 / _FRAMES_PER_S)
-    except* (LiveError, ConfigError) as group:
-        raise group.exceptions[0] from None
+    with live:
+        async with asyncio.TaskGroup() as tasks:
+            drawing = tasks.create_task(_refresh(live), name="watch-draw")
+            error = await follower.run()
+            drawing.cancel()
+    raise error
+
+
+async def _refresh(live: Live) -> None:
+    while True:
+        live.refresh()
+        await asyncio.sleep(1 / _FRAMES_PER_S)

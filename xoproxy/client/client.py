@@ -1,6 +1,6 @@
 """A client of a proxy: subscribes, calls, and stays connected.
 
-Theory of operation. `Client` owns one task, in a task group of its own, which follows the proxy for
+Theory of operation. `Client` owns one task, which follows the proxy for
 as long as the client is entered. Everything that a program sees is changed by that task only, one
 message at a time, without a pause in between: whoever looks sees whole states. When following comes
 to its end (credentials revoked, the proxy does not understand us), all who wait get that error.
@@ -11,10 +11,11 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import msgspec
 
+from xoproxy.client.beside import beside
 from xoproxy.client.changes import Signal
 from xoproxy.client.connection import Connection, Encoding, endpoint
 from xoproxy.client.errors import Conflict, Disconnected, Error, Refused, refused
@@ -101,8 +102,7 @@ class Client:
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
-        self._tasks = asyncio.TaskGroup()
-        self._following: asyncio.Task[None] | None = None
+        self._entered = contextlib.AsyncExitStack()
         self._signal = Signal()
         self._signed_in = False
         self._message_bytes = _MESSAGE_BYTES
@@ -121,15 +121,13 @@ class Client:
             Unreachable: nobody answers, or somebody else does.
             NotSignedIn: the credentials are not good.
         """
-        await self._tasks.__aenter__()
-        self._following = self._tasks.create_task(self._follow(), name="xoproxy-client")
-        try:
+        following = beside(self._follow(), "xoproxy-client")
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(following)
             await self._ready()
             self._links = self._view(_LINKS)
-            await self._links_loaded()
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+            await self._links_loaded(self._links)
+            self._entered = stack.pop_all()
         return self
 
     async def __aexit__(
@@ -139,10 +137,10 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Disconnect. What the body raised comes out as it is, not in a group."""
-        if self._following is not None:
-            self._following.cancel()
-        await self._tasks.__aexit__(None, None, None)
-        self._end(Disconnected("the client was closed"))
+        try:
+            await self._entered.aclose()
+        finally:
+            self._end(Disconnected("the client was closed"))
 
     async def _follow(self) -> None:
         self._end(await self.follower.run())
@@ -331,9 +329,9 @@ class Client:
         self.follower.wake()
         return view
 
-    async def _links_loaded(self) -> None:
+    async def _links_loaded(self, links: View) -> None:
         with contextlib.suppress(Refused):  # a user may have no right to see them
-            await self._loaded(cast("View", self._links))
+            await self._loaded(links)
 
     async def _loaded(self, live: Followed) -> Followed:
         """Wait until everything is there."""

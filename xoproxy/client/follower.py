@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol as Port
 
+from xoproxy.client.beside import beside
 from xoproxy.client.connection import Connection, Endpoint, opened
 from xoproxy.client.errors import (
     Disconnected,
@@ -108,17 +109,23 @@ class Follower:
         match error:
             case Unreachable():
                 return None if self._been_signed_in else error
-            case Disconnected(code=code):
-                match advice(code):
-                    case "no":
-                        return NotSignedIn(str(error)) if code == UNAUTHORISED else error
-                    case "credential" if not self._may_renew:
-                        return NotSignedIn(f"the proxy no longer takes the credentials: {error}")
-                return None
+            case Disconnected():
+                return self._final_close(error)
             case ProtocolFault():
                 return None
             case _:
                 return error
+
+    def _final_close(self, error: Disconnected) -> Error | None:
+        match advice(error.code):
+            case "no" if error.code == UNAUTHORISED:
+                return NotSignedIn(str(error))
+            case "no":
+                return Disconnected(f"the proxy does not understand us: {error}", error.code)
+            case "credential" if not self._may_renew:
+                return NotSignedIn(f"the proxy no longer takes the credentials: {error}")
+            case _:
+                return None
 
     async def _follow(self) -> Error:
         """Follow one connection to its end; return what ended it."""
@@ -130,14 +137,10 @@ class Follower:
             return error
 
     async def _converse(self, connection: Connection) -> Error:
-        async with asyncio.TaskGroup() as tasks:
-            sender = tasks.create_task(self._send_all(connection), name="xoproxy-client-send")
-            try:
-                self._protocol.connected(self._credentials())
-                self.wake()
-                return await self._listen(connection)
-            finally:
-                sender.cancel()
+        async with beside(self._send_all(connection), "xoproxy-client-send"):
+            self._protocol.connected(self._credentials())
+            self.wake()
+            return await self._listen(connection)
 
     async def _send_all(self, connection: Connection) -> None:
         outgoing = self._protocol.outgoing

@@ -1,39 +1,44 @@
 """What the table shows, drawn into a terminal of a given size."""
 
-from typing import Any
-
 import pytest
 from rich.console import Console
 
-from tests.unit.cli.test_replica import patch, rename
 from xoproxy.cli.board import LINKS, NAMES, OBJECTS, Board, Rate
-from xoproxy.cli.live import LiveError
-from xoproxy.cli.replica import Replica
+from xoproxy.client.errors import BadQuery, Disconnected
+from xoproxy.client.protocol import Protocol
+
+
+def patch(from_, to, *ops, view):
+    return {"type": "patch", "view": view, "from": from_, "to": to, "ops": list(ops)}
+
+
+def rename(key, name):
+    return {"op": "replace", "path": f"/VM/{key}/name_label", "value": name}
 
 
 class World:
-    """A board, the replica behind it, and a clock to turn."""
+    """A board, the protocol's core behind it, and a clock to turn."""
 
     def __init__(self, fields=()):
-        self.replica = Replica()
+        self.protocol = Protocol()
+        self.protocol.connected()
         self.now_s = 1000.0
-        self.refused: list[dict[str, Any]] = []
         self.board = Board(
             "http://proxy:8086",
-            self.replica,
+            self.protocol,
             fields,
-            self.refused.append,
             now=lambda: self.now_s,
             wall=lambda: 1_700_000_120.0,
         )
 
     def receive(self, *messages):
         for message in messages:
-            view, operations = self.replica.receive(message)
-            self.board.received(message, view, operations)
+            self.board.received(message, self.protocol.receive(message))
 
     def show(self, id_, view, pool, cls, *records):
         """Subscribe and load one class of a pool."""
+        if id_ not in self.protocol.subscriptions:
+            self.protocol.subscribe({"classes": [cls]}, id_)
         names = list(dict.fromkeys(name for record in records for name in record))
         info = {"view": view, "pool": pool, "epoch": "e", "seq": 10, "classes": [cls]}
         self.receive(
@@ -129,8 +134,13 @@ def test_a_change_shows_its_age(world):
 
 
 def test_changes_are_counted_per_second(world):
-    world.receive(patch(10, 11, *(rename("k0", str(n)) for n in range(10)), view=2))
+    for n in range(10):
+        world.receive(patch(10 + n, 11 + n, rename("k0", str(n)), view=2))
     assert "2.0 changes/s, 10 in all" in world.lines()[-1]
+
+
+def test_what_is_there_to_begin_with_is_no_change(world):
+    assert "0.0 changes/s, 0 in all" in world.lines()[-1]
 
 
 def test_links_say_since_when_they_are_stale(world):
@@ -149,7 +159,8 @@ def test_links_say_since_when_they_are_stale(world):
 
 
 def test_while_disconnected_it_says_why_and_until_when(world):
-    world.board.waiting("connection refused", 4.0)
+    world.board.disconnected(())
+    world.board.waiting(Disconnected("connection refused"), 4.0)
     world.now_s += 1
     assert "connection refused; again in 3 s" in world.lines()[-1]
     assert any(line.startswith("web-2") for line in world.lines())
@@ -165,21 +176,14 @@ def test_asked_for_fields_are_the_columns():
     assert lines[2].split() == ["u1", "Paused", "p"]
 
 
-def test_a_refused_query_is_told_and_others_are_not(world):
+def test_a_refused_query_ends_the_watching_and_others_do_not():
+    world = World()
     error = {"type": "error", "code": "BAD_QUERY", "message": "no", "retry": False}
+    for id_ in (LINKS, OBJECTS):
+        world.protocol.subscribe({"classes": ["VM"]}, id_)
     world.receive(error | {"id": LINKS})
-    assert world.refused == []
-    world.receive(error | {"id": OBJECTS})
-    assert len(world.refused) == 1
-
-
-def test_what_refuses_may_end_the_watching():
-    def refuse(message):
-        raise LiveError(message["message"])
-
-    board = Board("http://proxy", Replica(), (), refuse)
-    with pytest.raises(LiveError):
-        board.received({"type": "error", "id": OBJECTS, "message": "no"}, None, ())
+    with pytest.raises(BadQuery):
+        world.receive(error | {"id": OBJECTS})
 
 
 def test_a_rate_forgets():
