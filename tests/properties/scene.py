@@ -18,7 +18,7 @@ from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Visibility
 from xoproxy.model import PoolId, XapiClass
-from xoproxy.sessions import catch_up, compare, group, hub
+from xoproxy.sessions import catch_up, compare, group, hub, routing
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.member import Client
@@ -35,7 +35,8 @@ _STEP_S = 0.1
 
 _DONE = object()
 SLICES: dict[ModuleType, list[str]] = {
-    group: ["_SLICE", "_PATCHES_KEPT"],
+    routing: ["_SLICE"],
+    group: ["_SLICE", "_PATCHES_KEPT", "_NEWS_KEPT"],
     compare: ["_SLICE", "_FOLDED_PER_STEP", "_CHANGES_OUTLIVED", "_FEW_OBJECTS"],
     view: ["_SLICE"],
     hub: ["_ADVANCED_PER_STEP"],
@@ -435,7 +436,7 @@ class Scene:
         assert not self.hub.groups
         assert not self.hub._catch_up._waiting
         assert not self.hub._pacing._waiting
-        assert not any(self.hub._watching.values())
+        assert not any(map(list, self.hub._routings.values()))
         assert all(repr(entry) == text for entry, text in self._entries), "an entry was mutated"
 
     # --- what must be true ---

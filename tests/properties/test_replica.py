@@ -19,6 +19,7 @@ from xoproxy.model import Change, PoolId
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Delivery
 from xoproxy.sessions.group import Group
+from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, view_hash
 from xoproxy.ws.frames import SharedFraming
 
@@ -42,18 +43,22 @@ class Line:
         query = parse_query(question.query())
         self.view = View(query.for_classes(self.store.classes), query.filter, query.masks, rights)
         hash_ = view_hash(query.view_key, rights.scope, self.view.classes)
-        self.group = Group(1, self.store, self.view, hash_, codec, _FRAMING, _SIGNER, **sizes)
+        self.routing = Routing(self.store)
+        self.group = Group(1, self.routing, self.view, hash_, codec, _FRAMING, _SIGNER, **sizes)
+        self.routing.add(self.group)
 
     def commit(self, batch: Any) -> tuple[Change, ...]:
         committed = world.play(self.store, self.model.apply(batch))
         self.model.committed(self.store.seq)
         if committed.changes and hasattr(self, "group"):
-            self.group.touch(committed.from_seq)
+            self.routing.committed(committed)
         return committed.changes
 
     def advance(self) -> Delivery | None:
         """Let the group read what is new; return the patch if there is one."""
         before = self.group.position
+        for _ in self.routing.route({}):
+            pass
         for _ in self.group.advance():
             pass
         return self.group.patch_from(before) if self.group.position != before else None

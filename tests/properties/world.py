@@ -1,8 +1,8 @@
 """What a pool is, what may be seen of it and what a query means, said once more in plain Python.
 
 The model keeps every state of its pool as plain dicts, so that any position can be projected anew.
-Nothing of the product's views, filters or diffs is used here; only `Tagged` is handed to the
-product, as the rights under which it works.
+Nothing of the product's views, filters or diffs is used here; only `Tagged` and `Granted` are
+handed to the product, as the rights under which it works.
 """
 
 import json
@@ -15,8 +15,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.properties.replica import references
+from xoproxy.cache import derivation
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
+from xoproxy.cache.terms import ANY, Conditions, Equals
 from xoproxy.cache.view import Everything, Visibility
 from xoproxy.model import Entry, Event, Ref, Removal, Upsert, XapiClass
 
@@ -31,6 +33,9 @@ OBJECTS = {
     "host-a": "host",
     "host-b": "host",
     "sr-a": "SR",
+    "metrics-a": "VM_metrics",
+    "message-a": "message",
+    "task-a": "task",
 }
 CLASSES = frozenset(map(XapiClass, OBJECTS.values()))
 
@@ -41,6 +46,10 @@ Pool = dict[str, Record]
 
 def ref(name: str) -> str:
     return f"OpaqueRef:{name}"
+
+
+def uuid_of(name: str) -> str:
+    return f"uuid-{name}"
 
 
 def class_of(reference: str) -> str:
@@ -72,9 +81,11 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     | {
         "power_state": st.sampled_from(["Running", "Halted", "Paused"]),
         "resident_on": _refs("host"),
+        "snapshot_of": _refs("vm"),
+        "metrics": _refs("metrics"),
         "VCPUs_max": _numbers,
         "current_operations": st.dictionaries(
-            st.sampled_from(["task-1", ref("vbd-a"), ref("host-a")]),
+            st.sampled_from(["task-1", ref("vbd-a"), ref("host-a"), ref("task-a"), ref("task-a")]),
             st.sampled_from(["start", ref("vm-b")]),
             max_size=2,
         ),
@@ -87,6 +98,9 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "suspend_image_sr": _refs("sr"),
         "resident_VMs": st.lists(_refs("vm"), max_size=3, unique=True),
     },
+    "VM_metrics": {"start_time": _texts, "other_config": _maps},
+    "message": {"name": _texts, "obj_uuid": st.sampled_from(["", *map(uuid_of, OBJECTS)])},
+    "task": {"name_label": _texts, "progress": _numbers},
     "SR": _COMMON | {"sm_config": st.just({"note": f"of {ref('vm-a')} and {ref('host-b')}"})},
 }
 
@@ -136,8 +150,12 @@ def random_value(rng: random.Random, field: str) -> Any:
         "power_state": lambda: rng.choice(["Running", "Halted"]),
         "VCPUs_max": lambda: rng.choice([0, 1, 1.0, True, 2, 2**53 + 1, -1, 0.5, None]),
         "current_operations": lambda: a_map(
-            ["task-1", ref("vbd-a"), ref("host-a")], ["start", ref("vm-b")]
+            ["task-1", ref("vbd-a"), ref("host-a"), ref("task-a")], ["start", ref("vm-b")]
         ),
+        "name": lambda: rng.choice(texts),
+        "start_time": lambda: rng.choice(texts),
+        "progress": lambda: rng.choice([0, 0.5, 1]),
+        "obj_uuid": lambda: rng.choice(["", *map(uuid_of, OBJECTS)]),
         "enabled": lambda: rng.random() < 0.5,
         "empty": lambda: rng.random() < 0.5,
         "sm_config": lambda: {"note": f"of {ref('vm-a')} and {ref('host-b')}"},
@@ -146,7 +164,8 @@ def random_value(rng: random.Random, field: str) -> Any:
     }
     if field in draw:
         return draw[field]()
-    prefix = {"resident_on": "host", "suspend_image_sr": "sr"}.get(field, field.lower())
+    others = {"resident_on": "host", "suspend_image_sr": "sr", "snapshot_of": "vm"}
+    prefix = others.get(field, field.lower())
     return rng.choice([NULL, "OpaqueRef:nowhere", *named(prefix), *named(prefix)])
 
 
@@ -163,7 +182,7 @@ def random_edit(rng: random.Random) -> tuple[str, str, Any]:
         return "remove", name, None
     if what < 0.25:
         return "all", name, random_record(rng, name)
-    fields = rng.sample(sorted(FIELDS[cls]), rng.randrange(1, 4))
+    fields = rng.sample(sorted(FIELDS[cls]), min(rng.randrange(1, 4), len(FIELDS[cls])))
     return (
         "set",
         name,
@@ -205,7 +224,7 @@ class Model:
                     record.pop(field, None)
                     if put is not None:
                         record[field] = self._marked(put[0])
-            after[reference] = record
+            after[reference] = record = {**record, "uuid": uuid_of(name)}
             events.append(self._upsert(reference, record))
         self.now = after
         return events
@@ -317,11 +336,56 @@ class Tagged:
         return "secret" not in key
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The rights of somebody to whom objects, or all that bear a tag, or whole pools were granted.
+
+    What goes with a granted object after cache/derivation.py is seen, too. The same is hidden as
+    from `Tagged`.
+    """
+
+    tags: frozenset[str] = frozenset()
+    uuids: frozenset[str] = frozenset()
+    all_objects: bool = False
+    everything: bool = False
+
+    @property
+    def scope(self) -> str:
+        return f"granted:{sorted(self.tags)}{sorted(self.uuids)}{self.all_objects}"
+
+    @property
+    def conditions(self) -> Conditions | None:
+        if self.all_objects:
+            return None
+        tags = {Equals(ANY, "tags", tag) for tag in self.tags}
+        return Conditions(terms=frozenset(tags | {Equals(ANY, "uuid", u) for u in self.uuids}))
+
+    def sees(self, state: State, entry: Entry) -> bool:
+        return self.all_objects or derivation.goes_with(state, entry, self._is_granted)
+
+    def _is_granted(self, entry: Entry) -> bool:
+        record = json.loads(entry.raw)
+        return not self.tags.isdisjoint(record.get("tags") or ()) or record["uuid"] in self.uuids
+
+    def dependents(self, state: State, entry: Entry) -> Iterable[Ref]:
+        return () if self.all_objects else derivation.dependents(state, entry)
+
+    def shows(self, cls: XapiClass, field: str) -> bool:
+        return (cls, field) != ("VM", "name_description")
+
+    def shows_key(self, cls: XapiClass, field: str, key: str) -> bool:  # noqa: ARG002
+        return "secret" not in key
+
+
 EVERYTHING = Everything()
 RIGHTS: tuple[Visibility, ...] = (
     EVERYTHING,
     Tagged(frozenset({"red"})),
     Tagged(frozenset({"blue", "green"})),
+    Granted(tags=frozenset({"red"})),
+    Granted(tags=frozenset({"blue"}), uuids=frozenset({uuid_of("vm-a"), uuid_of("host-b")})),
+    Granted(uuids=frozenset({uuid_of("vm-b"), uuid_of("vbd-b")})),
+    Granted(all_objects=True),
 )
 
 
@@ -329,6 +393,8 @@ def sees(pool: Pool, rights: Visibility, reference: str) -> bool:
     """Say whether an object may be seen, from the plain dicts alone."""
     if reference not in pool:
         return False
+    if isinstance(rights, Granted):
+        return rights.all_objects or _is_granted(pool, rights, reference, set())
     if not isinstance(rights, Tagged):
         return True
     record = pool[reference]
@@ -345,12 +411,40 @@ def sees(pool: Pool, rights: Visibility, reference: str) -> bool:
     return bool(rights.tags & set(record.get("tags") or ()))
 
 
+def _is_granted(pool: Pool, rights: Granted, reference: str, seen: set[str]) -> bool:
+    """Say whether an object was granted, or one with which it goes."""
+    if reference not in pool or reference in seen:
+        return False
+    seen.add(reference)
+    record = pool[reference]
+    if rights.tags & set(record.get("tags") or ()) or record["uuid"] in rights.uuids:
+        return True
+    match class_of(reference):
+        case "VM":
+            owners = [record.get("snapshot_of")]
+        case "VBD":
+            owners = [record.get("VM")]
+        case "VDI":
+            owners = record.get("VBDs") or []
+        case "VM_metrics":
+            owners = [
+                r for r in pool if class_of(r) == "VM" and pool[r].get("metrics") == reference
+            ]
+        case "message":
+            owners = [r for r in pool if pool[r]["uuid"] == record.get("obj_uuid")]
+        case "task":
+            owners = [r for r in pool if reference in pool[r].get("current_operations", {})]
+        case _:
+            owners = []
+    return any(_is_granted(pool, rights, owner, seen) for owner in owners if owner)
+
+
 def permitted(pool: Pool, rights: Visibility, reference: str) -> Record | None:
     """Return an object as these rights show it."""
     if not sees(pool, rights, reference):
         return None
     record = pool[reference]
-    if not isinstance(rights, Tagged):
+    if rights.everything:
         return record
 
     def hidden(text: Any) -> bool:
@@ -422,7 +516,11 @@ CONDITIONS = [
     ),
     Condition("tags:red", _WITH_TAGS, lambda r, _: "red" in r.get("tags", [])),
     Condition("!tags:red", _WITH_TAGS, lambda r, _: "red" not in r.get("tags", []), elsewhere=True),
-    Condition("resident_on:null", frozenset({"VM"}), lambda r, _: _is_null(r.get("resident_on"))),
+    Condition(
+        "resident_on:null",
+        frozenset({"VM", "task"}),
+        lambda r, _: _is_null(r.get("resident_on")),
+    ),
     Condition(
         "resident_on.enabled:true",
         frozenset({"VM"}),
@@ -454,6 +552,31 @@ CONDITIONS = [
         "VCPUs_max:>0.5",
         frozenset({"VM"}),
         lambda r, _: type(r.get("VCPUs_max")) in (int, float) and r["VCPUs_max"] > 0.5,
+    ),
+    Condition(
+        "tags:(red | blue) power_state:Running",
+        frozenset({"VM"}),
+        lambda r, _: (
+            bool({"red", "blue"} & set(r.get("tags", []))) and r.get("power_state") == "Running"
+        ),
+    ),
+    Condition(
+        "resident_on:OpaqueRef:host-a",
+        frozenset({"VM"}),
+        lambda r, _: r.get("resident_on") == ref("host-a"),
+    ),
+    Condition(
+        "uuid:uuid-vm-a | uuid:uuid-vbd-a",
+        CLASSES,
+        lambda r, _: r.get("uuid") in ("uuid-vm-a", "uuid-vbd-a"),
+    ),
+    Condition(
+        "tags:blue resident_on.enabled:true",
+        frozenset({"VM"}),
+        lambda r, follow: (
+            "blue" in r.get("tags", [])
+            and _target("resident_on", lambda t: t.get("enabled") is True)(r, follow)
+        ),
     ),
     Condition("VBDs:null", frozenset({"VM", "VDI"}), lambda r, _: _is_null(r.get("VBDs"))),
 ]
@@ -523,6 +646,7 @@ def _masked(record: Record, mask: tuple[str, ...]) -> Record:
 
 _RATES = [None, None, None, 5, 0.7]
 _ASKED = [("*",), ("VM",), ("VM", "host"), ("VBD",), ("VBD", "VDI"), ("VM", "SR"), ("*",)]
+_ASKED += [("VM_metrics", "message", "task"), ("VM", "message")]
 _MASKS = [
     ("VM", ("name_label", "power_state")),
     ("VM", ("tags", "other_config", "resident_on")),

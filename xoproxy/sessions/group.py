@@ -17,6 +17,7 @@ now.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -24,7 +25,6 @@ from msgspec import UNSET, UnsetType
 from xoproxy.cache.diff import Fields, Put, Remove, join, operations
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.state import Merged, State, merge
-from xoproxy.cache.store import Store
 from xoproxy.cache.view import (
     Enter,
     Eyes,
@@ -37,13 +37,16 @@ from xoproxy.cache.view import (
     look_at,
     look_at_all,
 )
-from xoproxy.model import Cursor, Entry, Key, XapiClass
+from xoproxy.model import Change, Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
+
+if TYPE_CHECKING:
+    from xoproxy.sessions.routing import Routing
 
 _SLICE = 48
 """Objects per step of long work: about a millisecond for whole VM records."""
@@ -52,6 +55,8 @@ _FEW_OPERATIONS = 4
 _RECORD_SHARE = 0.6
 """A patch of an object longer than this share of its record gives way to the record."""
 _FRAME_OVERHEAD_BYTES = 128
+_NEWS_KEPT = 256
+"""A group that more changes concern reads the journal."""
 _PATCHES_KEPT = 32
 """Patches from different positions that a group remembers; those in use live on in members."""
 
@@ -61,7 +66,7 @@ class Group:
 
     Args:
         number: its name on the wire, the `view` of every message about it; never used again.
-        store: the pool.
+        routing: of the pool.
         view: what is shown.
         view_hash: names it in resume tokens.
         codec: of all members.
@@ -73,7 +78,7 @@ class Group:
     def __init__(
         self,
         number: int,
-        store: Store,
+        routing: "Routing",
         view: View,
         view_hash: ViewHash,
         codec: Codec,
@@ -84,7 +89,7 @@ class Group:
         chunk_bytes: int = 32_768,
     ) -> None:
         self.number = number
-        self.store = store
+        self.store = routing.store
         self.view = view
         self.view_hash = view_hash
         self.codec = codec
@@ -92,15 +97,20 @@ class Group:
         self.current: dict[Member, None] = {}
         self.paced: set[Member] = set()
         """Members that want patches only so often; see `pacing.py`."""
-        self.position = store.seq
+        self.position = self.store.seq
         self.must_reach = 0
         """A position that a member was told: `advance` moves there even if nothing shows."""
+        self.read_to = self.store.seq
+        """How far the history was read, or was no concern of this view when it began."""
         self._life = 0
+        self._routing = routing
         self._framing = framing
         self._signer = signer
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
         self._dirty_since: int | None = None
+        self._news: list[Change] | None = []
+        """What has happened since and may show here; None to read the journal."""
         self._patches: dict[int, Delivery] = {}
         self._snapshot: Delivery | None = None
         self._digests: ViewDigests | None = None
@@ -109,12 +119,28 @@ class Group:
     @property
     def scanned(self) -> int:
         """How far the history was read; a group that no batch touched is up to date."""
-        return self.store.seq if self._dirty_since is None else self._dirty_since
+        if self._dirty_since is not None:
+            return self._dirty_since
+        return max(self.read_to, self._routing.seq)
 
-    def touch(self, from_seq: int) -> None:
-        """Note that what was committed after `from_seq` may show here."""
+    def touch(self, from_seq: int, to_seq: int, news: list[Change] | None) -> None:
+        """Note that what was committed between two positions may show here.
+
+        Args:
+            from_seq: the first one; whatever was committed before it, and did not touch this group,
+                does not show here.
+            to_seq: the last one.
+            news: the changes that may show; None if it may be any of them.
+        """
+        if to_seq <= self.read_to:
+            return
         if self._dirty_since is None:
-            self._dirty_since = from_seq
+            self._dirty_since = max(from_seq, self.read_to)
+            self._news = []
+        if self._news is not None:
+            self._news = None if news is None else self._news + news
+            if self._news is not None and len(self._news) > _NEWS_KEPT:
+                self._news = None
 
     def advance(self) -> Iterator[None]:
         """Read the new history in slices, and move to a new position if it shows.
@@ -124,10 +150,12 @@ class Group:
         Raises:
             Expired: the history is gone already; `restart` is what remains.
         """
-        target, life = self.store.seq, self._life
+        target, life = max(self.read_to, self._routing.seq), self._life
         encoded: list[bytes] = []
         try:
-            yield from self._encode_between(*self._eyes(self.scanned, target), encoded)
+            look = self._routing.state
+            before, after = Eyes(self.view, look(self.scanned)), Eyes(self.view, look(target))
+            yield from self._encode_between(before, after, encoded, self._news)
         except Expired:
             if life == self._life:
                 raise
@@ -137,7 +165,7 @@ class Group:
             yield from self._pack(encoded, self.position, target, frames)
         if life != self._life:
             return  # restarted meanwhile
-        self._dirty_since = None if self.store.seq == target else target
+        self._been_read(target)
         if moves:
             self._patches = {self.position: Delivery(target, frames)}
             self._snapshot = None
@@ -241,11 +269,16 @@ class Group:
     def restart(self) -> None:
         """Begin again at the present; every member must get a reset first."""
         self._life += 1
-        self._dirty_since = None
+        self._been_read(self.store.seq)
         self.position = self.store.seq
         self._patches = {}
         self._snapshot = None
         self._digests = None
+
+    def _been_read(self, seq: int) -> None:
+        self.read_to = seq
+        self._dirty_since = None
+        self._news = []
 
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
         epoch, seq = self.store.epoch, self.position
@@ -282,15 +315,23 @@ class Group:
         delivery.frames.extend(frames)
         delivery.work = None
 
-    def _encode_between(self, before: Eyes, after: Eyes, encoded: list[bytes]) -> Iterator[None]:
-        changes = list(self.store.journal.since(before.state.seq, after.state.seq))
+    def _encode_between(
+        self,
+        before: Eyes,
+        after: Eyes,
+        encoded: list[bytes],
+        news: list[Change] | None = None,
+    ) -> Iterator[None]:
+        """Encode how the view looks different; `news` are the changes that may show, if known."""
+        if news is None:
+            news = list(self.store.journal.since(before.state.seq, after.state.seq))
         for _ in self._index_references(before.state, after.state):
             yield
         if not self.view.shows_all:  # otherwise a change says all that we need of the past
-            for _ in before.state.prepare():
+            for _ in before.state.prepare(referrers=self.view.needs_references):
                 yield
                 after.state.keep_up()
-        for number, change in enumerate(changes_between(before, after, changes), 1):
+        for number, change in enumerate(changes_between(before, after, news), 1):
             if change is not None:
                 encoded.extend(self._encode_change(change, after))
             if number % _SLICE == 0:

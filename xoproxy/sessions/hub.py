@@ -1,12 +1,13 @@
 """All pools, all groups, all clients: what happened meets who wants to know.
 
-Theory of operation. A committed batch marks the groups it may concern as dirty; nothing else is
-done at once. `flush` then does, in slices that its driver takes one by one:
+Theory of operation. A committed batch is only noted. `flush` does the rest, in slices that its
+driver takes one by one:
 
-1. each dirty group reads the new history, once, and makes its frames;
-2. each up-to-date member gets the frame; one whose socket is full is *parked*: it stays at its
+1. the groups that new history may concern are found (`routing.py`);
+2. each of them reads it, once, and makes its frames;
+3. each up-to-date member gets the frame; one whose socket is full is *parked*: it stays at its
    cursor, costs nothing, and gets one coalesced patch when its socket drains;
-3. what is left over: snapshots and patches for those who joined, resumed or were parked.
+4. what is left over: snapshots and patches for those who joined, resumed or were parked.
 
 Between slices anything may happen: batches, joins, departures. A frame goes only to members that
 still are where the frame begins.
@@ -22,7 +23,7 @@ from xoproxy.cache.query import Query
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
-from xoproxy.model import Batch, PoolId, XapiClass
+from xoproxy.model import Batch, PoolId
 from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim
@@ -33,11 +34,11 @@ from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
+from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
 from xoproxy.sessions.window_group import SharedView, WindowGroup
 from xoproxy.sessions.windows import Windows
 
-_ANY = XapiClass("*")
 _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
 
@@ -84,7 +85,8 @@ class Hub:
         self._chunk_bytes = chunk_bytes
         self._slice_clients = slice_clients
         self._next_view = count(1).__next__
-        self._watching: dict[tuple[PoolId, XapiClass], dict[Group, None]] = {}
+        self._routings: dict[PoolId, Routing] = {}
+        self._unrouted: dict[Routing, None] = {}
         self._dirty: dict[Group, None] = {}
         self._pacing = Pacing()
         self._catch_up = CatchUp(
@@ -104,11 +106,12 @@ class Hub:
 
     def add_pool(self, store: Store) -> None:
         self.pools[store.pool] = store
+        self._routings[store.pool] = Routing(store)
 
     def remove_pool(self, pool: PoolId) -> None:
         """End all views of a pool; their members are told."""
         self.windows.remove_pool(self.pools.pop(pool))
-        for group in [g for g in self.groups.values() if g.store.pool == pool]:
+        for group in self._routings.pop(pool):
             frame = group.reset_frame("pool_removed", gone=True)
             for member in list(group.members):
                 member.client.write(frame)
@@ -116,21 +119,17 @@ class Hub:
 
     def loaded(self, pool: PoolId) -> None:
         """A pool was listed for the first time: its views begin with a snapshot of it."""
-        for group in [g for g in self.groups.values() if g.store.pool == pool]:
+        routing = self._routings[pool]
+        routing.loaded()
+        for group in routing:
             self._restart(group, "loaded")
         self.windows.loaded(self.pools[pool])
 
     def committed(self, batch: Batch) -> None:
-        """Note a batch: O(classes in it and groups concerned), whatever the number of clients."""
-        if not batch.changes:
-            return
-        concerned = dict(self._watching.get((batch.pool, _ANY), ()))
-        for cls in dict.fromkeys(change.cls for change in batch.changes):
-            concerned.update(self._watching.get((batch.pool, cls), ()))
-        for group in concerned:
-            group.touch(batch.from_seq)
-            self._dirty[group] = None
-        if concerned:
+        """Note a batch; the next flush finds out whom it concerns."""
+        routing = self._routings[batch.pool]
+        if batch.changes and routing.committed(batch):
+            self._unrouted[routing] = None
             self._wake()
         self.windows.committed(batch)
 
@@ -265,7 +264,8 @@ class Hub:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._dirty) or self._catch_up.has_work or self.windows.has_work
+        works = self._catch_up.has_work or self.windows.has_work
+        return bool(self._unrouted or self._dirty) or works
 
     @property
     def next_beat_s(self) -> float | None:
@@ -285,12 +285,17 @@ class Hub:
         It ends early when new batches arrive while old snapshots are still being built, so that
         changes are not held up: ask `has_work` and flush again.
         """
+        unrouted, self._unrouted = self._unrouted, {}
+        for routing in unrouted:
+            yield from routing.route(self._dirty)
         fan_outs: list[_FanOut] = []
         dirty, self._dirty = self._dirty, {}
         for number, group in enumerate(dirty, 1):
             yield from self._advance(group, fan_outs)
             if number % _ADVANCED_PER_STEP == 0:
                 yield
+        for routing in unrouted:
+            routing.rest()
         yield from self.windows.advance(partial(self._offer, fan_outs))
         gathered: dict[Client, None] = {}
         yield from self._fan_out(fan_outs, gathered)
@@ -300,7 +305,7 @@ class Hub:
         yield from self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
 
     def _has_news(self) -> bool:
-        return bool(self._dirty) or self.windows.is_dirty
+        return bool(self._unrouted or self._dirty) or self.windows.is_dirty
 
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
         if not group.members:
@@ -396,9 +401,10 @@ class Hub:
         key = store.pool, view, codec
         group = self.groups.get(key)
         if group is None:
+            routing = self._routings[store.pool]
             group = Group(
                 self._next_view(),
-                store,
+                routing,
                 view,
                 self._hash(query, view),
                 codec,
@@ -408,17 +414,12 @@ class Hub:
                 chunk_bytes=self._chunk_bytes,
             )
             self.groups[key] = group
-            for cls in self._classes_watched(view):
-                self._watching.setdefault((store.pool, cls), {})[group] = None
+            routing.add(group)
         return group
 
     @staticmethod
     def _hash(query: Query, view: View) -> ViewHash:
         return view_hash(query.view_key, view.visibility.scope, view.classes)
-
-    @staticmethod
-    def _classes_watched(view: View) -> Iterable[XapiClass]:
-        return (_ANY,) if view.needs_references else view.classes
 
     def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
         """Find where a client may go on; None when it must have a snapshot."""
@@ -454,6 +455,7 @@ class Hub:
         group.release(group.position)
         group.restart()
         self._dirty.pop(group, None)
+        self._routings[group.store.pool].began(group)
         for member in group.members:
             self._pacing.release(member)
             member.forget(reason)
@@ -492,8 +494,8 @@ class Hub:
         member.client.members.pop(group.number, None)
         if not group.members:
             del self.groups[self._key(group)]
-            for cls in self._classes_watched(group.view):
-                del self._watching[group.store.pool, cls][group]
+            if group.store.pool in self._routings:
+                self._routings[group.store.pool].remove(group)
             self._dirty.pop(group, None)
 
     @staticmethod

@@ -12,6 +12,7 @@ from xoproxy.cache.view import Everything, View
 from xoproxy.model import Key, PoolId
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.group import Group
+from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, view_hash
 from xoproxy.ws.frames import SharedFraming
 
@@ -27,11 +28,13 @@ class Desk:
         view = View(
             parsed.for_classes(self.store.classes), parsed.filter, parsed.masks, Everything()
         )
+        self.routing = Routing(self.store)
         hash_ = view_hash(parsed.view_key, "everything", view.classes)
         self.signer = TokenSigner(SECRET)
         self.group = Group(
-            7, self.store, view, hash_, Codec.JSON, SharedFraming(), self.signer, **sizes
+            7, self.routing, view, hash_, Codec.JSON, SharedFraming(), self.signer, **sizes
         )
+        self.routing.add(self.group)
 
     def commit(self, *events):
         prepared = self.store.prepare(events)
@@ -39,10 +42,16 @@ class Desk:
             pass
         batch = self.store.commit(prepared, self.store.seq)
         if batch.changes and hasattr(self, "group"):
-            self.group.touch(batch.from_seq)
+            self.routing.committed(batch)
 
     def advance(self):
+        self.route()
         for _ in self.group.advance():
+            pass
+
+    def route(self):
+        """Have what was committed touch the group, if it concerns it."""
+        for _ in self.routing.route({}):
             pass
 
     def patch(self, *events):
@@ -206,6 +215,7 @@ class TestAdvance:
         monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
         desk = Desk(vm("a"), vm("b"))
         desk.commit(vm("a", name_label="x"), vm("b", name_label="x"))
+        desk.route()
         steps = desk.group.advance()
         next(steps)
         desk.commit(vm("a", name_label="y"))
@@ -215,7 +225,6 @@ class TestAdvance:
         (message,) = read(desk.group.patch_from(2))
         assert (message["from"], message["to"]) == (2, 4)
         assert [op["value"] for op in message["ops"]] == ["x", "x"]
-        assert desk.group.is_dirty
         assert [op["value"] for op in desk.patch()] == ["y"]
         assert not desk.group.is_dirty
 
@@ -225,6 +234,7 @@ class TestAdvance:
         monkeypatch.setattr("xoproxy.cache.view._SLICE", 1)
         desk = Desk(vm("z"))
         desk.commit(vm("a"), vm("b"))
+        desk.route()
         steps = desk.group.advance()
         next(steps)
         desk.commit(removal("b"), vm("a", name_label="x"))
@@ -239,6 +249,7 @@ class TestAdvance:
         budget = JournalBudget()
         desk = Desk(vm("a"), vm("b"), budget=budget)
         desk.commit(vm("a", name_label="x"), vm("b", name_label="x"))
+        desk.route()
         steps = desk.group.advance()
         next(steps)
         if expired:
@@ -341,9 +352,15 @@ class TestBookmark:
         desk = Desk(vm("a"))
         first = desk.group.bookmark()
         assert desk.group.bookmark() is first
-        desk.commit(upsert("h", HOST))
+        desk.commit(vm("a", power_state="Halted"))
         assert desk.group.bookmark() is first
         desk.advance()
+        assert desk.group.bookmark() is not first
+
+    def test_goes_on_with_what_does_not_concern_the_view(self):
+        desk = Desk(vm("a"))
+        first = desk.group.bookmark()
+        desk.commit(upsert("h", HOST))
         assert desk.group.bookmark() is not first
 
 
