@@ -46,10 +46,13 @@ _members = {
     "params": _mostly({}, {"vm": "OpaqueRef:a"}),
     "expect": _mostly([], [{"view": 2, "key": "0", "seq": 3}]),
     "window": _mostly([0, 10]),
+    "view": _mostly(1, 2),
+    "buckets": _mostly(1, 4),
+    "digests": _mostly("AAAAAAAAAAA="),
     "token": _anything,
     "username": _anything,
 }
-_types = ["auth", "subscribe", "unsubscribe", "window", "call", "ping"]
+_types = ["auth", "subscribe", "unsubscribe", "digests", "window", "call", "ping"]
 _messages = st.fixed_dictionaries(
     {"type": st.sampled_from([*_types, "subscribe", "subscribe"]) | _anything}, optional=_members
 )

@@ -40,8 +40,8 @@ _CHANGES_OUTLIVED = 1_000
 """Digests older than this are made anew: the patch from there would cost more."""
 _FEW_OBJECTS = 64
 """So many objects may always come again; of more, at most half of the view."""
-_MANY_BUCKETS = 8_192
-"""More numbers than this would not fit into one frame."""
+_MANY_BUCKETS = 4_096
+"""More numbers than this would not fit into one frame beside a chunk of rows."""
 
 _encode = msgspec.json.Encoder().encode
 
