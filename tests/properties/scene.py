@@ -21,7 +21,7 @@ from xoproxy.model import PoolId, XapiClass
 from xoproxy.sessions import catch_up, compare, group, hub, routing
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.hub import Hub
-from xoproxy.sessions.member import Client
+from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import Limits
 from xoproxy.sessions.session import Session
 from xoproxy.sessions.tokens import TokenSigner
@@ -40,7 +40,7 @@ SLICES: dict[ModuleType, list[str]] = {
     compare: ["_SLICE", "_FOLDED_PER_STEP", "_CHANGES_OUTLIVED", "_FEW_OBJECTS"],
     view: ["_SLICE"],
     hub: ["_ADVANCED_PER_STEP"],
-    catch_up: ["_SERVED_PER_STEP", "_WORK_STEPS_PER_TURN", "_FRAMES_PER_TURN"],
+    catch_up: ["_SERVED_PER_STEP", "_WORK_STEPS_PER_TURN", "_FRAMES_PER_TURN", "_MADE_AT_ONCE"],
 }
 
 
@@ -468,6 +468,7 @@ class Scene:
         """A document stands at a position: it is the projection of the pool as it was there."""
         self.patch_count += 1
         self._check_rate(peer, document)
+        assert document.pool is not None
         pool = self.pools[document.pool]
         if document.epoch != pool.store.epoch:
             return  # what still arrives of a pool that was taken away and added anew
@@ -513,10 +514,14 @@ class Scene:
                     continue
                 assert document.complete
                 assert document.parts is None
-                assert document.position == member.group.position
+                self._check_position(member, document)
                 self._check_present(peer, document)
 
+    def _check_position(self, member: Member, document: Document) -> None:
+        assert document.position == member.group.position
+
     def _check_present(self, peer: Peer, document: Document) -> None:
+        assert document.pool is not None
         pool = self.pools[document.pool]
         now = pool.model.now if pool.store.loaded else {}
         expected = document.query.project(now, peer.rights)

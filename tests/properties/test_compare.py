@@ -108,8 +108,7 @@ def test_a_comparison_leads_to_the_view(first, history, later, question, rights,
         if not unfinished:
             break
         for delivery in unfinished:
-            assert delivery.work is not None
-            next(delivery.work, None)
+            delivery.step()
         if (batch := next(batches, None)) is not None:
             line.commit(batch)
     for client, delivery in clients:
@@ -124,7 +123,7 @@ def test_who_holds_all_gets_nothing(first, question, rights, buckets):
     client = Returning(line, Reader(line).replica.documents[1])
     delivery = client.asks(buckets)
     while delivery.work is not None:
-        next(delivery.work, None)
+        delivery.step()
     client.takes(delivery)
     client.check(delivery)
     answer, bookmark = client.replica.messages

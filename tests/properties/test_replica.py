@@ -94,8 +94,7 @@ class Reader:
 
     def take(self, delivery: Delivery) -> None:
         while not delivery.complete:
-            assert delivery.work is not None
-            next(delivery.work, None)
+            delivery.step()
         for frame in delivery.frames:
             self.replica.receive(frame.wire(deflate=self.deflate))
 
@@ -178,8 +177,7 @@ def test_a_snapshot_built_while_the_pool_changes_is_of_its_position(
     for number in itertools.count():
         if delivery.complete:
             break
-        assert delivery.work is not None
-        next(delivery.work, None)
+        delivery.step()
         if number >= pause and (batch := next(batches, None)) is not None:
             line.commit(batch)
     reader = Reader(line)

@@ -130,6 +130,11 @@ class Journal:
         """Tell whether a reader at `seq` can go on without a hole."""
         return self.tail <= seq <= self.head
 
+    def bytes_since(self, seq: int) -> int:
+        """Estimate what the changes after `seq` weigh, by their share of all."""
+        count = self.head - max(seq, self.tail)
+        return self.used_bytes * count // len(self._changes) if self._changes else 0
+
     def since(self, seq: int, until: int | None = None) -> Iterator[Change]:
         """Iterate over the changes numbered seq + 1 to `until` (the head by default).
 

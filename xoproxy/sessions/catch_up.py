@@ -20,6 +20,8 @@ _FRAMES_PER_TURN = 2
 """Frames that one member gets before the next one has its turn; each may have to be deflated."""
 _SERVED_PER_STEP = 8
 _WORK_STEPS_PER_TURN = 4
+_MADE_AT_ONCE = 8
+"""Deliveries that are made in turn; each holds a past of its pool meanwhile."""
 
 
 class CatchUp:
@@ -45,12 +47,14 @@ class CatchUp:
         self._may_begin = may_begin
         self._ready: dict[Member, None] = {}
         self._works: deque[Delivery] = deque()
+        """Those whose turn to be made has not come yet."""
+        self._making: deque[Delivery] = deque()
         self._waiting: dict[Delivery, dict[Member, None]] = {}
         """The deliveries in the works, and who waits for their next frames."""
 
     @property
     def has_work(self) -> bool:
-        return bool(self._works or self._ready)
+        return bool(self._making or self._works or self._ready)
 
     def add(self, members: Iterable[Member]) -> None:
         """Have members served who are behind, or may be."""
@@ -58,32 +62,31 @@ class CatchUp:
 
     def steps(self, until: Callable[[], bool]) -> Iterator[None]:
         """Serve everybody, slice by slice; end early when `until` says so after a round."""
-        while self._ready or self._works:
+        while self.has_work:
             ready, self._ready = self._ready, {}
             for number, member in enumerate(ready, 1):
                 self._serve(member)
                 if number % _SERVED_PER_STEP == 0:
                     yield
             yield
-            for _ in range(min(_WORK_STEPS_PER_TURN, len(self._works))):
-                self._step(self._works.popleft())
-            if self._works:
+            while self._works and len(self._making) < _MADE_AT_ONCE:
+                self._making.append(self._works.popleft())
+            for _ in range(min(_WORK_STEPS_PER_TURN, len(self._making))):
+                self._step(self._making.popleft())
+            if self._making:
                 yield
             if until():
                 return
 
     def _step(self, delivery: Delivery) -> None:
-        """Take one slice of building a delivery; when frames came of it, its takers go on."""
-        assert delivery.work is not None  # noqa: S101 - what is complete is not in the works
+        """Take one slice of making a delivery; when frames came of it, its takers go on."""
         frame_count = len(delivery.frames)
-        try:
-            next(delivery.work, None)
-        except Expired:
-            delivery.lost = "journal_expired"
+        if not delivery.lost:
+            delivery.step()
         if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
             self._ready.update(self._waiting.pop(delivery))
         else:
-            self._works.append(delivery)
+            self._making.append(delivery)
 
     def _serve(self, member: Member) -> None:
         """Write to one member that is behind, until it is current or its socket is full."""

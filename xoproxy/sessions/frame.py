@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from xoproxy.cache.journal import Expired
+
 
 class FrameLedger:
-    """How much all frames weigh that are alive: kept, in the making, or on their way."""
+    """How much all weighs that is on its way to clients: frames, and what makes them."""
 
     __slots__ = ("used_bytes",)
 
@@ -67,21 +69,25 @@ class Frame:
         return self._deflated
 
 
+class GivenUp(Exception):  # noqa: N818 - a fact about a delivery, not an error
+    """A delivery will never be complete; the text says why, as a `reset` says it."""
+
+
 class Delivery:
     """Frames that bring a member from one position to another: a patch in parts, or a snapshot.
 
     It may be shared while it grows: `work` is what is still to be done, None when `frames` is
-    complete. It is done only while somebody waits for more. If the history goes before that, the
-    delivery is `lost`: it will never be complete, and whoever was getting it must begin again.
+    complete. It is done only while somebody waits for more. If the history goes before that, or
+    memory is short, the delivery is `lost`: it will never be complete, and whoever was getting it
+    must begin again.
 
     Args:
         to: the position of whoever got all frames.
+        frames: all of them, if they are there.
         is_shared: one that is made for a single member keeps no frame that it has taken.
-        work: takes one slice a step, and completes the delivery.
-        lost: why it will never be complete, as a `reset` says it.
     """
 
-    __slots__ = ("frames", "is_shared", "lost", "to", "work")
+    __slots__ = ("_ledger", "_weight_bytes", "frames", "is_shared", "lost", "to", "work")
 
     def __init__(
         self, to: int, frames: list[Frame] | None = None, *, is_shared: bool = True
@@ -91,7 +97,51 @@ class Delivery:
         self.is_shared = is_shared
         self.work: Iterator[None] | None = None
         self.lost: str | None = None
+        self._ledger: FrameLedger | None = None
+        self._weight_bytes = 0
+
+    def __del__(self) -> None:
+        self._discharge()
 
     @property
     def complete(self) -> bool:
         return self.work is None
+
+    def make(self, work: Iterator[None], ledger: FrameLedger, weight_bytes: int) -> None:
+        """Begin to make the frames.
+
+        Args:
+            work: adds them to `frames`, a slice a step. It must not hold the delivery itself: then
+                one that nobody wants any more is gone at once.
+            ledger: where it is noted what the work holds in memory meanwhile.
+            weight_bytes: that.
+        """
+        self.work = work
+        self._ledger = ledger
+        self._weight_bytes = weight_bytes
+        ledger.used_bytes += weight_bytes
+
+    def step(self) -> None:
+        """Take one slice of the work."""
+        assert self.work is not None  # noqa: S101 - the caller looked
+        try:
+            next(self.work)
+        except StopIteration:
+            self.work = None
+            self._discharge()
+        except Expired:
+            self.give_up("journal_expired")
+        except GivenUp as given_up:
+            self.give_up(str(given_up))
+
+    def give_up(self, reason: str) -> None:
+        """Let go of everything."""
+        self.lost = reason
+        self.frames.clear()
+        self.work = iter(())
+        self._discharge()
+
+    def _discharge(self) -> None:
+        if self._ledger is not None:
+            self._ledger.used_bytes -= self._weight_bytes
+            self._ledger = None

@@ -40,7 +40,7 @@ from xoproxy.cache.view import (
 from xoproxy.model import Change, Cursor, Entry, Key, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
-from xoproxy.sessions.frame import Delivery, Frame, Framing
+from xoproxy.sessions.frame import Delivery, Frame, Framing, GivenUp
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
@@ -197,10 +197,11 @@ class Group:
             Expired: the history does not reach back to `seq`.
         """
         delivery = self._patches.get(seq)
-        if delivery is None:
+        if delivery is None or delivery.lost:
             delivery = Delivery(self.position)
             states = self._eyes(seq, self.scanned)
-            delivery.work = self._build_patch(delivery, seq, *states)
+            work = self._build_patch(delivery.frames, seq, delivery.to, *states)
+            self._make(delivery, work, seq)
             self._patches[seq] = delivery
             if len(self._patches) > _PATCHES_KEPT:
                 del self._patches[next(iter(self._patches))]
@@ -215,7 +216,8 @@ class Group:
         if self._snapshot is None or self._snapshot.lost:
             eyes = eyes_at(self.view, self.store, self.scanned)
             delivery = self._snapshot = Delivery(self.position)
-            delivery.work = self._build_snapshot(delivery, eyes)
+            work = self._build_snapshot(delivery.frames, delivery.to, eyes)
+            self._make(delivery, work, self.scanned)
         return self._snapshot
 
     def comparison(self, claim: Claim) -> Delivery:
@@ -228,7 +230,8 @@ class Group:
             eyes = eyes_at(self.view, self.store, self.scanned)
             self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
         delivery = Delivery(self._digests.position, is_shared=False)
-        delivery.work = self._build_comparison(delivery, self._digests, claim)
+        work = self._build_comparison(delivery.frames, self._digests, claim)
+        self._make(delivery, work, self._digests.seq)
         return delivery
 
     def has_changed(self, key: Key, seq: int) -> bool:
@@ -305,15 +308,19 @@ class Group:
     def _eyes(self, before: int, after: int) -> tuple[Eyes, Eyes]:
         return eyes_at(self.view, self.store, before), eyes_at(self.view, self.store, after)
 
+    def _make(self, delivery: Delivery, work: Iterator[None], seq: int) -> None:
+        """Begin a delivery whose making looks back as far as `seq`."""
+        weight_bytes = self.store.journal.bytes_since(seq)
+        delivery.make(work, self._framing.ledger, weight_bytes)
+
     def _build_patch(
-        self, delivery: Delivery, seq: int, before: Eyes, after: Eyes
+        self, frames: list[Frame], seq: int, to: int, before: Eyes, after: Eyes
     ) -> Iterator[None]:
         encoded: list[bytes] = []
         yield from self._encode_between(before, after, encoded)
-        frames: list[Frame] = []
-        yield from self._pack(encoded, seq, delivery.to, frames)
-        delivery.frames.extend(frames)
-        delivery.work = None
+        parts: list[Frame] = []
+        yield from self._pack(encoded, seq, to, parts)
+        frames.extend(parts)
 
     def _encode_between(
         self,
@@ -384,20 +391,19 @@ class Group:
         frames.append(self.frame(Patch(self.number, seq, to, part)))
 
     def _build_comparison(
-        self, delivery: Delivery, digests: ViewDigests, claim: Claim
+        self, frames: list[Frame], digests: ViewDigests, claim: Claim
     ) -> Iterator[None]:
         difference = yield from digests.difference(claim)
         if difference.is_great:
-            delivery.lost = "differs"
-            return
+            raise GivenUp("differs")
         eyes = eyes_at(self.view, self.store, digests.seq)
         yield from self._prepare(eyes.state)
         rows = look_at(eyes, difference.entries)
-        yield from self._write_rows(delivery, eyes, rows, difference.buckets)
+        yield from self._write_rows(frames, digests.position, eyes, rows, difference.buckets)
 
-    def _build_snapshot(self, delivery: Delivery, eyes: Eyes) -> Iterator[None]:
+    def _build_snapshot(self, frames: list[Frame], to: int, eyes: Eyes) -> Iterator[None]:
         yield from self._prepare(eyes.state)
-        yield from self._write_rows(delivery, eyes, look_at_all(eyes))
+        yield from self._write_rows(frames, to, eyes, look_at_all(eyes))
 
     def _prepare(self, state: State) -> Iterator[None]:
         yield from self._index_references(state)
@@ -405,7 +411,8 @@ class Group:
 
     def _write_rows(
         self,
-        delivery: Delivery,
+        frames: list[Frame],
+        to: int,
         eyes: Eyes,
         rows: Iterable[tuple[Entry, Fields] | None],
         buckets: list[int] | UnsetType = UNSET,
@@ -418,17 +425,16 @@ class Group:
                 row = self.codec.row([_ref(entry), *fields.values()])
                 names = ("$ref", *fields)
                 if chunk.rows and not chunk.takes(entry.cls, names, len(row), self._chunk_bytes):
-                    delivery.frames.append(self._chunk_frame(chunk, delivery.to, last=False))
+                    frames.append(self._chunk_frame(chunk, to, last=False))
                     chunk = _Chunk(entry.cls)
                 chunk.add(entry, names, row)
             if number % _SLICE == 0:
                 yield
                 if self.view.needs_references:  # others are judged by what was pinned alone
                     eyes.state.keep_up()
-        delivery.frames.append(self._chunk_frame(chunk, delivery.to, last=True))
+        frames.append(self._chunk_frame(chunk, to, last=True))
         cursor = Cursor(self.store.epoch, eyes.state.seq)
-        delivery.frames.append(self._bookmark_frame(cursor, delivery.to))
-        delivery.work = None
+        frames.append(self._bookmark_frame(cursor, to))
 
     def _chunk_frame(self, chunk: "_Chunk", seq: int, *, last: bool) -> Frame:
         return self.frame(

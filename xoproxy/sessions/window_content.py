@@ -14,7 +14,7 @@ from xoproxy.cache.diff import Fields, Operation, Put, Remove, join, operations
 from xoproxy.cache.facets import Shown
 from xoproxy.model import XapiClass
 from xoproxy.sessions.codec import Codec
-from xoproxy.sessions.frame import Frame, Framing
+from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.messages import Patch, ServerMessage, Snapshot
 
 _SLICE = 48
@@ -72,6 +72,10 @@ class WindowWriter:
         self._framing = framing
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
+
+    def make(self, delivery: Delivery, work: Iterator[None]) -> None:
+        """Begin to make a delivery; what windows hold meanwhile is small."""
+        delivery.make(work, self._framing.ledger, 0)
 
     def frame(self, message: ServerMessage) -> Frame:
         return Frame(self._codec.encode(message), binary=self._codec.binary, framing=self._framing)

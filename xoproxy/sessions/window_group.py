@@ -295,40 +295,41 @@ class WindowGroup:
 
     def _lead(self, origin: "WindowGroup", seq: int, to: int) -> Delivery:
         known = self._patches.get((origin.number, seq))
-        if known is not None and known.to == to:
+        if known is not None and known.to == to and not known.lost:
             return known
         old, new = origin.content_at(seq), self.content
         if old is None or new is None:
             raise Expired(seq)
         delivery = Delivery(to)
-        delivery.work = self._build_patch(delivery, origin, seq, old, new)
+        work = self._build_patch(delivery.frames, (seq, to), origin, old, new)
+        self._writer.make(delivery, work)
         self._patches[origin.number, seq] = delivery
         if len(self._patches) > _PATCHES_KEPT:
             del self._patches[next(iter(self._patches))]
         return delivery
 
     def _build_patch(
-        self, delivery: Delivery, origin: "WindowGroup", seq: int, old: Content, new: Content
+        self,
+        frames: list[Frame],
+        step: tuple[int, int],
+        origin: "WindowGroup",
+        old: Content,
+        new: Content,
     ) -> Iterator[None]:
-        to = delivery.to
-        frames: list[Frame] = []
-        yield from self._writer.patch(origin.number, (seq, to), old, new, frames)
+        parts: list[Frame] = []
+        yield from self._writer.patch(origin.number, step, old, new, parts)
         if origin is not self:
-            frames.append(self._writer.frame(Moved(origin.number, self.number, to)))
-        delivery.frames.extend(frames)
-        delivery.work = None
+            parts.append(self._writer.frame(Moved(origin.number, self.number, step[1])))
+        frames.extend(parts)
 
     def snapshot(self) -> Delivery:
         """Return the full content at `position`; it may still be in the making."""
-        if self._snapshot is None:
+        if self._snapshot is None or self._snapshot.lost:
             assert self.content is not None  # noqa: S101 - nobody is served before it is there
-            self._snapshot = Delivery(self.position)
-            self._snapshot.work = self._build_snapshot(self._snapshot, self.content)
+            delivery = self._snapshot = Delivery(self.position)
+            work = self._writer.snapshot(self.number, self.position, self.content, delivery.frames)
+            self._writer.make(delivery, work)
         return self._snapshot
-
-    def _build_snapshot(self, delivery: Delivery, content: Content) -> Iterator[None]:
-        yield from self._writer.snapshot(self.number, delivery.to, content, delivery.frames)
-        delivery.work = None
 
     def reset_frame(self, reason: str) -> Frame:
         return self._writer.frame(Reset(self.number, reason, EPOCH, self.position))

@@ -69,7 +69,7 @@ class Desk:
 def read(delivery):
     """Complete a delivery; return its messages."""
     while delivery.work is not None:
-        next(delivery.work, None)
+        delivery.step()
     return [json.loads(frame.payload) for frame in delivery.frames]
 
 
