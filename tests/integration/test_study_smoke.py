@@ -1,8 +1,11 @@
 """The studies behind our decisions can be made again by anybody; no figure is judged here."""
 
 import asyncio
+import shutil
 import sys
 from pathlib import Path
+
+from tests.shared import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,3 +33,11 @@ async def test_each_step_of_a_change_has_its_cost():
     printed = await printed_by("benchmarks.steps")
     for step in ("scan", "compare", "commit", "journal", "log", "deflate", "write to 20"):
         assert f"\n{step}" in printed, step
+
+
+async def test_pauses_of_the_garbage_collector_are_told_for_each_way_to_freeze():
+    if shutil.which("cc") is None:
+        skip_or_fail("there is no C compiler")
+    printed = await printed_by("benchmarks.collector")
+    for state in ("never", "once", "as it goes"):
+        assert f"\n{state}" in printed, state
