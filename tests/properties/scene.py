@@ -108,8 +108,8 @@ class Peer:
     replica: Replica
     rights: Visibility
     number: int
-    asked: dict[int, world.Question] = field(default_factory=dict)
-    asked_ever: dict[int, tuple[world.Question, float]] = field(default_factory=dict)
+    asked: dict[int, Any] = field(default_factory=dict)
+    asked_ever: dict[int, tuple[Any, float]] = field(default_factory=dict)
     """Every subscription that there was, and when it was made."""
     shown_by: dict[int, set[int]] = field(default_factory=dict)
     """View -> all the subscriptions that have shown it."""

@@ -55,7 +55,7 @@ class WindowGroup:
         masks: the fields asked for.
         writer: makes its frames.
         tick: returns the next position.
-        emptied: called when the last member of a window came here.
+        sweep: called with a window from which a member came here.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class WindowGroup:
         masks: tuple[tuple[XapiClass, Mask], ...],
         writer: WindowWriter,
         tick: Callable[[], int],
-        emptied: Callable[["WindowGroup"], None],
+        sweep: Callable[["WindowGroup"], None],
     ) -> None:
         self.number = number
         self.listing = listing
@@ -85,7 +85,7 @@ class WindowGroup:
         """What it shows at `position`; None until the listing is there."""
         self._writer = writer
         self._tick = tick
-        self._emptied = emptied
+        self._sweep = sweep
         self._later: list[int] = []
         """More positions of the present content, for those who are ahead."""
         self._left: dict[int, Content] = {}
@@ -240,8 +240,7 @@ class WindowGroup:
         member.destination = None
         member.away = False
         member.start(delivery)
-        if not origin.in_use:
-            self._emptied(origin)
+        self._sweep(origin)
         return True
 
     def join(self, member: Member) -> None:

@@ -161,8 +161,7 @@ class Windows:
         self._pacing.release(member)
         group.drop(member)
         self._dismiss(member)
-        if not group.in_use:
-            self._emptied(group)
+        self._sweep(group)
 
     @staticmethod
     def _destination(member: Member) -> WindowGroup:
@@ -190,8 +189,7 @@ class Windows:
         destination, member.destination = member.destination, None
         if destination is not None:
             destination.arriving.pop(member, None)
-            if not destination.in_use:
-                self._emptied(destination)
+            self._sweep(destination)
 
     # --- flush ---------------------------------------------------------------------------------
 
@@ -324,7 +322,7 @@ class Windows:
             listing.scope.cls, codec, self._framing, self._frame_bytes, self._chunk_bytes
         )
         group = WindowGroup(
-            self._next_view(), listing, span, masks, writer, self._tick, self._emptied
+            self._next_view(), listing, span, masks, writer, self._tick, self._sweep
         )
         self.groups[group] = key
         self._by_key[key] = group
@@ -332,8 +330,10 @@ class Windows:
         self._new[group] = None
         return group
 
-    def _emptied(self, group: WindowGroup) -> None:
-        """Drop a window that nobody looks through, and its listing if it was the last one."""
+    def _sweep(self, group: WindowGroup) -> None:
+        """Drop a window if nobody looks through it, and its listing if it was the last one."""
+        if group.in_use or group not in self.groups:
+            return
         del self._by_key[self.groups.pop(group)]
         self._new.pop(group, None)
         listing = group.listing

@@ -1,0 +1,271 @@
+"""Whatever happens: a window shows exactly the part of the list that it should, and the counts.
+
+The ways into the scene are those of test_session_machine.py: a state machine, whose failures shrink
+to a few steps, and a storm of weighted random steps.
+"""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.properties import window_world, world
+from tests.properties.scene import MANY, SLICES, Peer
+from tests.properties.window_scene import WindowScene
+from xoproxy.cache import listing, ordered_list
+from xoproxy.sessions import window_content, window_group, windows
+
+_ROOMS = [None, None, None, 0, 300]
+_SIZES = {
+    "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
+    "frame_bytes": [65_536, 400, 200],
+    "chunk_bytes": [32_768, 150, 1],
+    "slice_clients": [250, 2, 1],
+    "slice_size": [50, 2, 1],
+    "threshold_bytes": [100, 0],
+}
+_OURS = {
+    listing: ["_SLICE"],
+    window_content: ["_SLICE"],
+    window_group: ["_SLICE", "_CONTENTS_KEPT", "_PATCHES_KEPT"],
+    windows: ["_REFRESHED_PER_STEP", "_BUILT_PER_TURN"],
+    ordered_list: ["_BLOCK"],
+}
+_steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])
+_rooms = st.sampled_from(_ROOMS)
+_pools = st.sampled_from([None, None, ["p"]])
+
+
+@pytest.fixture(autouse=True)
+def slices(monkeypatch):
+    """Put the sizes of slices back."""
+    for module, names in {**SLICES, **_OURS}.items():
+        for name in names:
+            monkeypatch.setattr(module, name, getattr(module, name))
+
+
+def _scene(sizes: dict[str, int]) -> WindowScene:
+    for module, names in _OURS.items():
+        for name in names:
+            setattr(module, name, max(2, sizes["slice_size"]))
+    return WindowScene(**sizes)
+
+
+def _share(part: int) -> int:
+    assert settings.default is not None
+    return max(1, settings.default.max_examples // part)
+
+
+class Machine(RuleBasedStateMachine):
+    scene: WindowScene | None = None
+
+    @initialize(
+        sizes=st.fixed_dictionaries({n: st.sampled_from(v) for n, v in _SIZES.items()}),
+        first=world.full_pools(),
+        second=world.full_pools(),
+        popular=window_world.questions,
+        audience=st.lists(
+            st.tuples(st.booleans(), world.rights, _rooms, window_world.spans),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def begin(self, sizes, first, second, popular, audience):
+        self.scene = scene = _scene(sizes)
+        self.popular = popular
+        scene.commit("p", first)
+        for binary, rights, room, span in audience:
+            peer = scene.connect(binary=binary, deflate=False, rights=rights, room=room)
+            scene.look(peer, popular, span)
+        scene.flush(MANY)
+        scene.commit("q", second)
+
+    @property
+    def here(self) -> WindowScene:
+        assert self.scene is not None
+        return self.scene
+
+    def any_peer(self, data):
+        return data.draw(st.sampled_from(self.here.peers))
+
+    @rule(
+        name=st.sampled_from("ppqq"),
+        batches=st.lists(st.tuples(world.batches, _steps), min_size=1, max_size=4),
+        relisted=st.just(()) | st.lists(st.sampled_from(sorted(world.CLASSES)), min_size=1),
+    )
+    def commit(self, name, batches, relisted):
+        for batch, steps in batches:
+            self.here.commit(name, batch, relisted)
+            self.here.flush(steps)
+
+    @precondition(lambda self: len(self.here.peers) < 5)
+    @rule(
+        ends=st.tuples(st.booleans(), st.booleans(), world.rights, _rooms),
+        looks=st.lists(
+            st.tuples(st.none() | window_world.questions, window_world.spans),
+            min_size=1,
+            max_size=3,
+        ),
+        pools=_pools,
+        steps=_steps,
+    )
+    def connect(self, ends, looks, pools, steps):
+        binary, deflate, rights, room = ends
+        peer = self.here.connect(binary=binary, deflate=deflate, rights=rights, room=room)
+        for question, span in looks:
+            self.here.look(peer, question or self.popular, span, pools)
+        self.here.flush(steps)
+
+    @precondition(lambda self: self.here.peers)
+    @rule(data=st.data(), question=world.questions(), pools=_pools)
+    def subscribe(self, data, question, pools):
+        """Somebody looks at a whole view, too."""
+        peer = self.any_peer(data)
+        if len(peer.asked) < 4:
+            self.here.subscribe(peer, question, pools)
+
+    @precondition(lambda self: any(self.here.windows_of(peer) for peer in self.here.peers))
+    @rule(data=st.data(), spans=st.lists(window_world.spans, min_size=1, max_size=3), steps=_steps)
+    def move(self, data, spans, steps):
+        peer = data.draw(st.sampled_from([p for p in self.here.peers if self.here.windows_of(p)]))
+        id_ = data.draw(st.sampled_from(self.here.windows_of(peer)))
+        for span in spans:
+            self.here.move(peer, id_, span)
+        self.here.flush(steps)
+
+    @precondition(lambda self: any(peer.asked for peer in self.here.peers))
+    @rule(data=st.data())
+    def unsubscribe(self, data):
+        peer = data.draw(st.sampled_from([p for p in self.here.peers if p.asked]))
+        self.here.unsubscribe(peer, data.draw(st.sampled_from(list(peer.asked))))
+
+    @precondition(lambda self: self.here.peers)
+    @rule(
+        data=st.data(),
+        room=st.sampled_from([0, 0, 200, 500, None]),
+        takes=st.booleans(),
+        steps=_steps,
+    )
+    def pace(self, data, room, takes, steps):
+        self.here.pace(self.any_peer(data), room, takes=takes)
+        self.here.flush(steps)
+
+    @precondition(lambda self: len(self.here.peers) > 1)
+    @rule(data=st.data(), share=st.none() | st.floats(0, 1))
+    def drop(self, data, share):
+        self.here.drop(self.any_peer(data), share)
+
+    @rule(steps=_steps)
+    def toggle_a_pool(self, steps):
+        self.here.toggle_a_pool()
+        self.here.flush(steps)
+
+    @rule(flush=_steps)
+    def drive(self, flush):
+        self.here.flush(flush)
+
+    def teardown(self):
+        if self.scene is not None:
+            self.scene.end()
+
+
+def test_every_window_shows_what_it_should():
+    run_state_machine_as_test(
+        Machine, settings=settings(settings.default, max_examples=_share(2), stateful_step_count=25)
+    )
+
+
+class Storm:
+    """Random steps on a scene, the likely ones more often than the odd ones."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.scene = _scene({name: self.rng.choice(values) for name, values in _SIZES.items()})
+        self.popular = [window_world.random_question(self.rng) for _ in range(2)]
+        records = [("all", name, world.random_record(self.rng, name)) for name in world.OBJECTS]
+        self.scene.commit("p", records)
+        self.steps = {
+            self.commit: 40,
+            self.move: 20,
+            self.pace: 15,
+            self.connect: 10,
+            self.drop: 5,
+            self.look: 4,
+            self.subscribe: 2,
+            self.unsubscribe: 3,
+            self.toggle_a_pool: 2,
+        }
+
+    def play(self, length: int) -> None:
+        steps, weights = list(self.steps), list(self.steps.values())
+        for _ in range(length):
+            self.rng.choices(steps, weights)[0]()
+            self.scene.flush(self.rng.choice([0, 0, 1, 2, 3, 5, 8, 20, MANY]))
+        self.scene.end()
+
+    def commit(self) -> None:
+        relisted = self.rng.sample(sorted(world.CLASSES), 2) if self.rng.random() < 0.1 else ()
+        count = self.rng.choice([1, 1, 1, 2, 3, 6])
+        batch = [world.random_edit(self.rng) for _ in range(count)]
+        self.scene.commit(self.rng.choice("ppq"), batch, relisted)
+
+    def somebody(self) -> Peer | None:
+        return self.rng.choice(self.scene.peers) if self.scene.peers else None
+
+    def connect(self) -> None:
+        if len(self.scene.peers) < 6:
+            self.scene.connect(
+                binary=self.rng.random() < 0.5,
+                deflate=self.rng.random() < 0.5,
+                rights=self.rng.choice([world.EVERYTHING, *world.RIGHTS]),
+                room=self.rng.choice(_ROOMS),
+            )
+            self.look()
+
+    def look(self) -> None:
+        if (peer := self.somebody()) and len(peer.asked) < 4:
+            question = self.rng.choice(self.popular)
+            if self.rng.random() < 0.3:
+                question = window_world.random_question(self.rng)
+            pools: Any = self.rng.choice([None, None, ["p"]])
+            self.scene.look(peer, question, self.rng.choice(window_world.SPANS), pools)
+
+    def subscribe(self) -> None:
+        if (peer := self.somebody()) and len(peer.asked) < 4:
+            self.scene.subscribe(peer, world.random_question(self.rng))
+
+    def unsubscribe(self) -> None:
+        if (peer := self.somebody()) and peer.asked:
+            self.scene.unsubscribe(peer, self.rng.choice(list(peer.asked)))
+
+    def move(self) -> None:
+        if (peer := self.somebody()) and (ids := self.scene.windows_of(peer)):
+            for _ in range(self.rng.choice([1, 1, 2])):
+                self.scene.move(peer, self.rng.choice(ids), self.rng.choice(window_world.SPANS))
+
+    def pace(self) -> None:
+        if peer := self.somebody():
+            room = self.rng.choice([0, 0, 200, None, None])
+            self.scene.pace(peer, room, takes=self.rng.random() < 0.7)
+
+    def drop(self) -> None:
+        if peer := self.somebody():
+            self.scene.drop(peer, self.rng.choice([None, self.rng.random()]))
+
+    def toggle_a_pool(self) -> None:
+        self.scene.toggle_a_pool()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 200))
+@settings(max_examples=_share(1))
+def test_no_storm_shows_a_wrong_window(seed, length):
+    Storm(seed).play(length)
