@@ -102,6 +102,8 @@ FIGURES = (
         "resume_bytes", "Reconnect after 30 s, one pool, few changes", "B", 5_000,
         peer="xo-server: everything again",
     ),
+    Figure("join_storm_stall_ms", "1,000 clients join 20,000 objects: stall", "ms", 25),
+    Figure("join_storm_s", "1,000 clients join 20,000 objects: all done", "s", 10),
     Figure("scopes_1000_ratio", "Change under 1,000 rights scopes", "x", 2),
     Figure("pools_100_live_s", "100 pools x 200 objects: all live", "s", 30),
     Figure("pools_100_stall_ms", "100 pools x 200 objects: stall", "ms", 25),

@@ -1,6 +1,6 @@
 /* A load of WebSocket clients in one thread: it connects, asks, reads, and notes when what came.
  *
- *   load HOST PORT PACE SLEEPERS READY [SLEEPER_BUFFER]
+ *   load HOST PORT PACE SLEEPERS READY [SLEEPER_BUFFER [HEADERS]]
  *
  * The first lines of the input, up to an empty one, are the text messages that each client sends
  * once it is connected. READY is a text: a client is ready when a message with it has come. Then
@@ -15,7 +15,8 @@
  * one has what belongs to those between. For each mark: how many clients have it, and when the last
  * one got it (nanoseconds of the monotonic clock); and the same for all but the last SLEEPERS
  * clients, the ones that stay awake. Those last ones have small receive buffers if SLEEPER_BUFFER
- * says so. No TLS, no deflate.
+ * says so. HEADERS, each with its line end, are added to the request. No TLS; a client that asks for
+ * deflate does not inflate, so it sees READY and marks in short messages only.
  */
 
 #define _GNU_SOURCE
@@ -54,6 +55,7 @@ static int pace, sleepers, sleeper_buffer, epoll_fd;
 static const char *ready_text;
 static struct sockaddr_in address;
 static char *host;
+static const char *headers = "";
 static char *messages;            /* masked frames, ready to send */
 static size_t messages_size;
 static struct mark marks[MAX_MARKS];
@@ -153,12 +155,16 @@ static void open_one(void)
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &sleeper_buffer, sizeof sleeper_buffer);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0)
         die("connect");
-    char request[512];
+    char request[1024];
     int n = snprintf(request, sizeof request,
                      "GET /ws HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-                     "Sec-WebSocket-Protocol: xoproxy.v1.json\r\n\r\n",
-                     host, ntohs(address.sin_port));
+                     "Sec-WebSocket-Protocol: xoproxy.v1.json\r\n%s\r\n",
+                     host, ntohs(address.sin_port), headers);
+    if (n >= (int)sizeof request) {
+        fprintf(stderr, "load: headers too long\n");
+        exit(1);
+    }
     client_count++;
     connecting++;
     watch(c, EPOLL_CTL_ADD);
@@ -419,7 +425,7 @@ static void read_messages(void)
 int main(int argc, char **argv)
 {
     if (argc < 6) {
-        fprintf(stderr, "usage: load HOST PORT PACE SLEEPERS READY [SLEEPER_BUFFER]\n");
+        fprintf(stderr, "usage: load HOST PORT PACE SLEEPERS READY [SLEEPER_BUFFER [HEADERS]]\n");
         return 2;
     }
     host = argv[1];
@@ -431,6 +437,7 @@ int main(int argc, char **argv)
     sleepers = atoi(argv[4]);
     ready_text = argv[5];
     sleeper_buffer = argc > 6 ? atoi(argv[6]) : 0;
+    headers = argc > 7 ? argv[7] : "";
     read_messages();
     epoll_fd = epoll_create1(0);
     struct epoll_event input = {.events = EPOLLIN, .data.u32 = UINT32_MAX}, ready[256];

@@ -3,7 +3,7 @@
 The proxy has the first processor for itself; pool and clients share the second.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +73,7 @@ async def load(
     pace: int = 50,
     sleepers: int = 0,
     sleeper_buffer: int = 0,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Load]:
     """Run load.c.
 
@@ -83,11 +84,14 @@ async def load(
         pace: clients that connect at a time.
         sleepers: how many of the last clients may stop reading.
         sleeper_buffer: size of their receive buffers; 0 is the system's.
+        headers: added to the request for the upgrade.
     """
     parts = urlsplit(url)
     program = str(compiled("load.c"))
     options = [str(parts.hostname), str(parts.port), str(pace), str(sleepers), ready]
-    async with child(program, *options, str(sleeper_buffer), processor=OTHER_PROCESSOR) as process:
+    options += [str(sleeper_buffer)]
+    options += ["".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())]
+    async with child(program, *options, processor=OTHER_PROCESSOR) as process:
         lines = [msgspec.json.encode(message).decode() for message in messages]
         await process.tell("\n".join([*lines, "", ""]))
         yield Load(process)

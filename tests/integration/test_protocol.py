@@ -162,7 +162,7 @@ class TestBadMessages:
             {"classes": ["VM"], "order": ["name_label"]},
             {"classes": ["VM"], "window": [0, 10]},
             {"classes": ["VM"], "facets": ["power_state"]},
-            {"classes": ["VM"], "rate": 1},
+            {"classes": ["VM"], "rate": 1000},
         ],
     )
     async def test_bad_queries(self, admin, query):

@@ -13,7 +13,6 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
@@ -40,6 +39,7 @@ from xoproxy.settings import Settings
 from xoproxy.storage import Storage, open_storage
 from xoproxy.storage.history import Histories, open_histories, sole_user
 from xoproxy.telemetry import Metrics
+from xoproxy.ws.door import Door, listening_sockets
 from xoproxy.ws.endpoint import Endpoint, answer_deflate
 from xoproxy.ws.flusher import Flusher
 from xoproxy.ws.frames import SharedFraming
@@ -179,14 +179,16 @@ async def _serving(
             await runner.setup()
             # Pools first: a client that comes back at once must find the pools that it knows.
             await registry.start()
-            site, url = await _listen(runner, settings.server.host, settings.server.port)
+            door = await _door(runner, settings.server.host, settings.server.port)
+            admitting = group.create_task(door.run(), name="door")
+            background.append(admitting)
             # Last, when nothing can fail any more: a random password is told only once.
             password = settings.admin_password
             made = await accounts.ensure_administrator(
                 password.get_secret_value() if password else None
             )
-            yield Proxy(url, registry, made, events)
-            await site.stop()
+            yield Proxy(_url(door), registry, made, events)
+            admitting.cancel()
             await endpoint.shut_down(settings.server.shutdown_grace_s)
         finally:
             await runner.cleanup()
@@ -209,10 +211,9 @@ async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
         raise
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> tuple[web.TCPSite, str]:
-    site = web.TCPSite(runner, host, port)
+async def _door(runner: web.AppRunner, host: str, port: int) -> Door:
     try:
-        await site.start()
+        listeners = await listening_sockets(host, port)
     except OSError as error:
         hint = (
             "another program listens there; choose another port"
@@ -220,9 +221,13 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> tuple[web.TCPS
             else error.strerror or str(error)
         )
         raise ConfigError(f"cannot listen on {host} port {port}: {hint}") from error
-    address: tuple[Any, ...] = runner.addresses[0]
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return site, f"http://{shown}:{address[1]}"
+    assert runner.server is not None  # noqa: S101 - it was set up
+    return Door(listeners, runner.server)
+
+
+def _url(door: Door) -> str:
+    host, port = door.address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _new_store(pool: PoolId, budget: JournalBudget) -> Store:
