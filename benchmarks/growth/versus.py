@@ -6,6 +6,7 @@ from dataclasses import replace
 from benchmarks.growth.sweeps import Scale
 from benchmarks.peers.comparison import QUICK, Row, compare
 from benchmarks.peers.comparison import Scale as PeerScale
+from benchmarks.rig import BenchError
 
 NAME = "peers"
 
