@@ -65,19 +65,20 @@ def draw_versus(rows: Sequence[Row], about: str, path: Path) -> None:
     for (key, name), color in zip(NAMES.items(), _COLORS, strict=True):
         mine = [row for row in rows if row.key == key]
         xs = [row.clients for row in mine]
-        _spread(panels[0], xs, [row.cpu_us for row in mine], name, color)
+        _spread(panels[0], xs, [row.cpu_us for row in mine], color=color)
         shares = [row.cpu_us.value * row.changes_per_s * row.clients / 1e4 for row in mine]
         panels[1].plot(xs, shares, color=color, marker="o")
-        _spread(panels[2], xs, [row.p99_ms for row in mine], color=color)
+        _spread(panels[2], xs, [row.p99_ms for row in mine], name, color)
     _titled(panels[0], "CPU per delivered change", "microseconds", log=True)
     _titled(panels[1], "Processor that all changes take", "% of one core", log=True)
     _titled(panels[2], "p99 latency until the last client has it", "milliseconds", log=True)
+    panels[2].set_ylim(bottom=panels[2].get_ylim()[0] / 2)
     for panel in panels:
         _axis(panel, sorted({row.clients for row in rows}), "clients")
-    figure.legend(loc="outside lower center", ncols=len(NAMES), frameon=False)
+    panels[2].legend(loc="lower right", fontsize=8, frameon=False)  # where all lines have left
     rate = rows[0].changes_per_s
     figure.suptitle(f"Ways to keep clients up to date, {rate:.0f} changes/s", fontsize=13)
-    figure.text(0.995, 0.985, about, fontsize=6, color="#666666", ha="right", va="top")
+    figure.supxlabel(about, fontsize=8, color="#666666")
     figure.savefig(path)
 
 
