@@ -20,8 +20,8 @@ class OwnObjects:
         self._hub = hub
         self._store = Store(PROXY_POOL, secrets.token_hex(8), budget)
         self._store.classes = SCHEMA.proxy_classes
-        self._commit()
         hub.add_pool(self._store)
+        self._commit()
 
     def publish(self, status: LinkStatus) -> None:
         self._commit(Upsert(POOL_LINK, status.ref, status.record()))
