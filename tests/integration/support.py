@@ -17,6 +17,7 @@ import msgpack
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 from pydantic import SecretStr
 
+from tests.properties import digests
 from xoproxy import app
 from xoproxy.settings import LimitsSettings, PoolLinkSettings, Settings, StorageSettings
 
@@ -33,11 +34,13 @@ class View:
         self.pool = info["pool"]
         self.document: dict[str, dict[str, Any]] = {cls: {} for cls in info["classes"]}
         self.position = info["seq"]
-        self.complete = info["mode"] != "snapshot"
+        self.complete = info["mode"] not in {"snapshot", "compare"}
         self.token: str | None = None
         self.resets: list[str] = []
         self.patches = 0
         self.gone = False
+        self.buckets = 0
+        """How many digests were said of it."""
         self._parts: list[Any] = []
         self._parts_to: int | None = None
 
@@ -48,6 +51,8 @@ class View:
     def _snapshot(self, message: dict[str, Any]) -> None:
         assert not self.complete
         assert message["class"] in self.document or not message["rows"]
+        if "buckets" in message:
+            digests.remove_buckets(self.document, self.buckets, message["buckets"])
         for key, row in zip(message["keys"], message["rows"], strict=True):
             assert len(key) <= 12
             assert key not in self.document[message["class"]]
@@ -138,7 +143,7 @@ class Client:
             for info in message["views"]:
                 if info["mode"] != "same":
                     view = self.views[info["view"]] = self._view_type(info)
-                    if info["mode"] == "resume":
+                    if info["mode"] in {"resume", "compare"}:
                         view.document = self.kept[view.pool]
         if "view" in message:
             self.views[message["view"]].handle(message)
@@ -172,14 +177,23 @@ class Client:
         await self.until(lambda: all(view.complete and view.token for view in views))
         return views
 
-    async def resume(self, views: list[View], id_: Any = 1, **query: Any) -> list[View]:
+    async def resume(
+        self, views: list[View], id_: Any = 1, *, compare: bool = False, **query: Any
+    ) -> list[View]:
         """Go on with views of an earlier connection; query as then."""
         self.kept = {view.pool: view.document for view in views}
-        points = [{"token": view.token, "seq": view.position} for view in views]
+        points = [{"token": v.token, "seq": v.position, "compare": compare} for v in views]
         await self.send({"type": "subscribe", "id": id_, "query": query, "resume": points})
         answer = await self.answer(id_)
         assert answer["type"] == "subscribed", answer
         return [self.views[info["view"]] for info in answer["views"]]
+
+    async def say_digests(self, view: View, buckets: int) -> None:
+        """Say what a view's document holds, when it is to be compared."""
+        view.buckets = buckets
+        said = digests.digests(view.document, buckets)
+        message = {"type": "digests", "view": view.number, "buckets": buckets, "digests": said}
+        await self.send(message)
 
 
 @asynccontextmanager
