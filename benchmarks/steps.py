@@ -42,7 +42,7 @@ from xoproxy.ws.frames import SharedFraming
 from xoproxy.ws.transport import SocketOutlet
 
 _SCAN = "scan the reply"
-_WATCH = "watch: classes, noise, counts"
+_WATCH = "watch: counts, turns of the loop"
 _PREPARE = "compare, diff, check, new entry"
 _COMMIT = "commit: entries, indexes"
 _JOURNAL = "journal"
