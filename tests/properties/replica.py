@@ -397,8 +397,8 @@ class Replica:
 
     def _on_moved(self, message: dict[str, Any]) -> None:
         document = self._document(message)
-        _require(document.complete and document.parts is None, "half a document has moved")
-        _require(message["seq"] == document.position, "moved to another position")
+        if document.parts is not None or message["seq"] != document.position:
+            document.complete = False  # the way is lost: a reset must follow
         del self.documents[document.view]
         document.view = message["as"]
         document.token = None

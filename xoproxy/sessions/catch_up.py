@@ -14,6 +14,7 @@ from xoproxy.cache.journal import Expired
 from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.frame import Delivery
 from xoproxy.sessions.member import Member
+from xoproxy.sessions.messages import Moved
 from xoproxy.sessions.window_group import SharedView
 
 _FRAMES_PER_TURN = 2
@@ -149,6 +150,8 @@ class CatchUp:
         member.reset = None
         member.away = False
         member.cursor = group.position
+        if member.shown_as is not None:
+            member.client.send(Moved(member.shown_as, group.number, member.cursor))
         member.client.write(group.reset_frame(reason))
         member.start(snapshot)
 

@@ -106,6 +106,7 @@ class Member:
         "on_beat",
         "rates",
         "reset",
+        "shown_as",
         "subscriptions",
         "waits_at",
     )
@@ -121,6 +122,8 @@ class Member:
         """Whether it left, goes elsewhere or must begin again: then it gets no patch."""
         self.destination: WindowGroup | None = None
         """The window to which it goes as soon as it has got all that it is getting."""
+        self.shown_as: int | None = None
+        """The number under which the client knows its view, until it has got what it is getting."""
         self.awaits_digests = False
         """Whether it has yet to say what it holds; until then it gets nothing, not even a reset."""
         self.reset: str | None = None
@@ -145,6 +148,7 @@ class Member:
     def start(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.index = 0
+        self.shown_as = None
 
     def take(self, delivery: Delivery) -> Frame:
         """Take the next frame of what it gets."""
@@ -157,6 +161,8 @@ class Member:
         """Give up what it was getting: it must begin again."""
         if self.awaits_digests:
             return  # it is at no position that could have been lost
+        if self.delivery is None:
+            self.shown_as = None  # it was told
         self.delivery = None
         self.reset = reason
         self.away = True

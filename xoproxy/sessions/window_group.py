@@ -240,6 +240,8 @@ class WindowGroup:
         member.destination = None
         member.away = False
         member.start(delivery)
+        if origin is not self:
+            member.shown_as = origin.number
         self._sweep(origin)
         return True
 
