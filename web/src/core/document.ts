@@ -6,7 +6,7 @@
  */
 
 import type { Facets, XapiObject } from "./messages.ts";
-import { changedMembers } from "./values.ts";
+import { changedMembers, same } from "./values.ts";
 
 export type Change =
   | {
@@ -143,12 +143,7 @@ export function objectChanges(
   return changes;
 }
 
-/**
- * Say what leads from one document to another, removals first.
- *
- * Where an object is equal in both, `after` takes over the one from before, so that whoever holds it
- * sees that nothing changed.
- */
+/** Say what leads from one document to another, removals first. */
 export function difference(before: Document, after: Document): Change[] {
   const removed: Change[] = [];
   const others: Change[] = [];
@@ -158,9 +153,17 @@ export function difference(before: Document, after: Document): Change[] {
   for (const { class: cls, key, object } of after) {
     const previous = before.get(cls, key);
     if (previous === object) continue;
-    const changes = objectChanges(cls, key, previous, object);
-    if (changes.length === 0 && previous) after.put(cls, key, previous);
-    for (const change of changes) (change.kind === "removed" ? removed : others).push(change);
+    for (const change of objectChanges(cls, key, previous, object)) {
+      (change.kind === "removed" ? removed : others).push(change);
+    }
   }
   return [...removed, ...others];
+}
+
+/** Take over the objects of before that are equal, so that `===` shows that nothing changed. */
+export function keepEqual(before: Document, after: Document): void {
+  for (const { class: cls, key, object } of after) {
+    const previous = before.get(cls, key);
+    if (previous && previous !== object && same(previous, object)) after.put(cls, key, previous);
+  }
 }

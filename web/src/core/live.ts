@@ -172,9 +172,9 @@ export class LiveView {
 
   /** @internal Show a pool by this replica from now on. */
   show(part: Replica): void {
-    const before = this.#parts.get(part.pool)?.shown;
+    const before = this.#parts.get(part.pool)?.shown ?? new Document([]);
     this.#parts.set(part.pool, part);
-    if (before && before !== part.shown) this.publish(between(part.pool, before, part.shown));
+    if (before !== part.shown) this.publish(between(part.pool, before, part.shown));
   }
 
   /** @internal A pool is not there any more. */

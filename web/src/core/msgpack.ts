@@ -207,14 +207,16 @@ class Writer {
   #number(value: number): void {
     if (Number.isSafeInteger(value) && !Object.is(value, -0)) return this.#integer(value);
     this.#byte(0xcb);
-    this.#view.setFloat64(this.#room(8), value);
+    const at = this.#room(8);
+    this.#view.setFloat64(at, value);
   }
 
   #integer(value: number): void {
     if (value >= -32 && value < 0x80) this.#byte(value & 0xff);
     else if (value >= -0x8000_0000 && value < 0x8000_0000) {
       this.#byte(0xd2);
-      this.#view.setInt32(this.#room(4), value);
+      const at = this.#room(4);
+      this.#view.setInt32(at, value);
     } else this.#bigint(BigInt(value));
   }
 
@@ -253,13 +255,16 @@ class Writer {
   /** A head with a size of four bytes: few bytes matter in what clients send. */
   #sized(head: number, size: number): void {
     this.#byte(head);
-    this.#view.setUint32(this.#room(4), size);
+    const at = this.#room(4);
+    this.#view.setUint32(at, size);
   }
 
   #byte(byte: number): void {
-    this.#bytes[this.#room(1)] = byte;
+    const at = this.#room(1);
+    this.#bytes[at] = byte;
   }
 
+  /** Make room; what `#bytes` and `#view` were before this may be out of date. */
   #room(bytes: number): number {
     const at = this.#at;
     this.#at += bytes;

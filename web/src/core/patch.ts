@@ -93,11 +93,11 @@ class Edit {
   }
 
   #touch(cls: string, key: string): Touched {
+    const objects = this.#document.classes.get(cls);
+    if (!objects) throw new Fault(`the view has no class ${JSON.stringify(cls)}`);
     const id = `${cls}/${key}`;
     let touched = this.#touched.get(id);
     if (!touched) {
-      const objects = this.#document.classes.get(cls);
-      if (!objects) throw new Fault(`the view has no class ${JSON.stringify(cls)}`);
       const previous = objects.get(key);
       touched = { class: cls, key, previous, object: previous };
       this.#touched.set(id, touched);

@@ -9,7 +9,7 @@
  * A message that does not fit is a Fault: the caller gives this replica up and subscribes afresh.
  */
 
-import { type Change, Document, difference, type WindowMember } from "./document.ts";
+import { type Change, Document, difference, keepEqual, type WindowMember } from "./document.ts";
 import { Fault } from "./errors.ts";
 import type {
   Bookmark,
@@ -209,9 +209,9 @@ export class Replica {
     this.#token = undefined; // a bookmark follows
     const before = this.shown;
     this.shown = this.document;
-    return before === this.document
-      ? this.#batch(added, this.document.windowMembers())
-      : between(this.pool, before, this.document);
+    if (before === this.document) return this.#batch(added, this.document.windowMembers());
+    keepEqual(before, this.document);
+    return between(this.pool, before, this.document);
   }
 
   /** The first message behind `digests`: what stands in these buckets comes again. */

@@ -9,7 +9,10 @@ export function isMap(value: unknown): value is { readonly [name: string]: Value
 }
 
 /** Compare two values deeply, by type and value. */
-export function same(a: Value | undefined, b: Value | undefined): boolean {
+export function same(
+  a: Value | XapiObject | undefined,
+  b: Value | XapiObject | undefined,
+): boolean {
   if (a === b) return true;
   if (Array.isArray(a)) {
     return Array.isArray(b) && a.length === b.length && a.every((item, i) => same(item, b[i]));
