@@ -140,12 +140,14 @@ class Hub:
         if client.closed:
             return
         client.paused = False
-        behind = {
-            member: None
+        behind = [
+            member
             for member in client.members.values()
             if member not in member.group.current and member.waits_at is None
-        }
+        ]
         if behind:
+            # The first of them may fill the socket again: news before what is loading.
+            behind.sort(key=lambda member: member.is_loading)
             self._catch_up.add(behind)
             self._wake()
 

@@ -145,6 +145,11 @@ class Member:
             return None
         return max(rates.values())
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it gets a snapshot: bulk, for which nothing else has to wait."""
+        return self.delivery is not None and self.delivery.to == self.cursor
+
     def start(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.index = 0

@@ -129,8 +129,11 @@ class Connection:
             self._drained.set()
 
     async def _until_drained(self) -> None:
-        """Wait while the client does not take what we wrote."""
-        while self.client.paused and not self.client.closed:
+        """Wait until the client has taken what we wrote so far.
+
+        Not longer: behind it, the next piece of a snapshot may fill its socket again at once.
+        """
+        if self.client.paused and not self.client.closed:
             if self._drained is None:  # few connections ever need one
                 self._drained = asyncio.Event()
             self._drained.clear()

@@ -823,3 +823,31 @@ def test_the_counters_count():
     counters = desk.hub.counters
     assert (counters.snapshots, counters.resumed, counters.parked, counters.resets) == (2, 1, 1, 0)
     assert counters.frames == 2 * 2 + 1  # each a snapshot and its bookmark, one a patch
+
+
+def test_news_of_one_view_do_not_wait_for_the_snapshot_of_another():
+    desk = loaded(chunk_bytes=1)
+    desk.commit(*(upsert(f"vm{number}", name_label="x" * 50) for number in range(50)))
+    client = desk.connect()
+    small = client.subscribes(1, {"classes": ["host"]})["view"]
+    desk.flush()
+    client.hears()
+    bulk = client.subscribes(2)["view"]
+    members = client.client.members
+    members[small] = members.pop(small)  # whoever came first
+    heard = []
+    for _ in range(5):
+        client.line.room = 0  # one frame, and it is full
+        desk.hub.drained(client.client)
+        desk.flush()
+        heard += client.hears()
+    assert {(m["type"], m["view"]) for m in heard} == {("snapshot", bulk)}
+    desk.commit(upsert("h", HOST, name_label="changed"))
+    desk.flush()
+    assert client.hears() == []
+    client.line.room = 0
+    desk.hub.drained(client.client)
+    desk.flush()
+
+    (message,) = client.hears()
+    assert (message["type"], message["view"]) == ("patch", small)
