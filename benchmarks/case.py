@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from benchmarks import (
+    digests,
     endtoend,
     fanout,
     ingest,
@@ -53,6 +54,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "client memory": (endtoend.client_memory, ("kb_per_idle_client", "kb_per_stalled_client")),
     "join storm": (join_storm.join_storm, ("join_storm_stall_ms", "join_storm_s")),
     "resume": (endtoend.resume, ("resume_bytes",)),
+    "compare": (digests.compare, ("compare_bytes", "compare_us_per_object")),
     "upstream": (endtoend.upstream, ("upstream_sessions", "upstream_waits")),
     "many pools": (many_pools.pools_100, ("pools_100_live_s", "pools_100_stall_ms")),
     "old pool": (old_pool.listed, ("old_pool_live_s", "old_pool_stall_ms")),

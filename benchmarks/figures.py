@@ -104,6 +104,11 @@ FIGURES = (
     ),
     Figure("join_storm_stall_ms", "1,000 clients join 20,000 objects: stall", "ms", 25),
     Figure("join_storm_s", "1,000 clients join 20,000 objects: all done", "s", 10),
+    Figure(
+        "compare_bytes", "By digests, 10,000 objects, 100 changed", "B", 800_000,
+        peer="its snapshot: 8,080,000",
+    ),
+    Figure("compare_us_per_object", "By digests, CPU per object of the view", "us", 30),
     Figure("scopes_1000_ratio", "Change under 1,000 rights scopes", "x", 2),
     Figure("pools_100_live_s", "100 pools x 200 objects: all live", "s", 30),
     Figure("pools_100_stall_ms", "100 pools x 200 objects: stall", "ms", 25),
