@@ -378,7 +378,11 @@ class Replica:
             _require(segment in parent, f"{op} {path}: no {segment!r}")
             parent = parent[segment]
         # stricter than RFC 6902, in which `add` may replace
-        _require((segments[-1] in parent) == (op != "add"), f"{op} {path}: there or not?")
+        if isinstance(parent, list):
+            last = len(parent) - (op != "add")
+            _require(segments[-1] in map(str, range(last + 1)), f"{op} {path}: no such place")
+        else:
+            _require((segments[-1] in parent) == (op != "add"), f"{op} {path}: there or not?")
         jsonpatch.apply_patch(document.content, canonical([operation]), in_place=True)
         if op != "remove" and len(segments) == 2:
             self._note(document, segments[1], parent[segments[1]])

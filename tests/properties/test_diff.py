@@ -120,3 +120,33 @@ def test_the_changed_values_lead_back_as_well_as_forth(pair):
     else:
         assert back is not None
         assert [split(side) for side in there] == [split(side) for side in reversed(back)]
+
+
+references = st.integers(0, 60).map(lambda number: f"OpaqueRef:{number:036}")
+
+
+@st.composite
+def set_pairs(draw):
+    """Draw a set and what became of it: members came and went, sometimes in another order."""
+    before = draw(st.lists(references, max_size=50, unique=draw(st.booleans())))
+    after = [member for member in before if draw(st.integers(0, 9))]
+    for member in draw(st.lists(references, max_size=4)):
+        after.insert(draw(st.integers(0, len(after))), member)
+    if not draw(st.integers(0, 5)):
+        after = draw(st.permutations(after))
+    return before, after
+
+
+@given(pair=set_pairs())
+def test_sets_come_out_in_the_same_order_however_they_change(pair):
+    before, after = ({"s": value} for value in pair)
+    steps = patch(encode(before, spaced=False), encode(after, spaced=False))
+    assert after == jsonpatch.apply_patch(before, steps)
+
+
+@given(pair=set_pairs())
+def test_members_are_never_longer_than_the_whole_set(pair):
+    before, after = ({"s": value} for value in pair)
+    steps = patch(encode(before, spaced=False), encode(after, spaced=False))
+    whole = [{"op": "replace", "path": "/s", "value": after["s"]}]
+    assert len(json.dumps(steps)) <= len(json.dumps(whole)) + 2 * len(steps)

@@ -5,11 +5,13 @@ is parsed. If they differ, both are cut into fields whose values stay bytes; onl
 bytes differ are parsed, because `{"a":1,"b":2}` may come back in another order. Comparison is by
 JSON type and value: `true` is not 1, and 1 is not 1.0.
 
-Maps are compared one level deep (XAPI's maps are flat); sets are replaced whole, since their order
-is XAPI's and indices into it would mean nothing to a client.
+Maps are compared one level deep (XAPI's maps are flat). Long sets of texts, which are references
+nearly always, change by members where that is shorter; an index means something although XAPI's
+order does not, since both sides hold the same array. All others are replaced whole.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, count
 from operator import ne
 from typing import Any
 
@@ -23,6 +25,11 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 _OBJECT_START = ord("{")
+_ARRAY_START = ord("[")
+_MEMBERS_MIN = 16
+"""Shorter sets, like those of operations, stay whole: easier to read, and hardly longer."""
+_OPERATION_BYTES = 40
+"""What an operation has beside its path and value, nearly."""
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -122,15 +129,64 @@ def operations(path: str, before: Fields, after: Fields) -> Iterator[Operation]:
 
 
 def _value_operations(path: str, old: msgspec.Raw, new: msgspec.Raw) -> Iterator[Operation]:
-    if memoryview(old)[0] == memoryview(new)[0] == _OBJECT_START:
-        was, now = split(old), split(new)
-        for key, value in was.items():
-            if key not in now:
-                yield Remove(f"{path}/{escape(key)}")
-            elif not same_json(value, now[key]):
-                yield Put("replace", f"{path}/{escape(key)}", now[key])
-        for key, value in now.items():
-            if key not in was:
-                yield Put("add", f"{path}/{escape(key)}", value)
-    elif not same_value(_decode(old), _decode(new)):
-        yield Put("replace", path, new)
+    starts = memoryview(old)[0], memoryview(new)[0]
+    if starts == (_OBJECT_START, _OBJECT_START):
+        yield from _map_operations(path, split(old), split(new))
+        return
+    was, now = _decode(old), _decode(new)
+    if same_value(was, now):
+        return
+    whole = Put("replace", path, new)
+    by_members = _set_operations(path, was, now) if starts == (_ARRAY_START,) * 2 else None
+    if by_members is None or sum(map(_size, by_members)) >= _size(whole):
+        yield whole
+    else:
+        yield from by_members
+
+
+def _map_operations(path: str, was: Fields, now: Fields) -> Iterator[Operation]:
+    for key, value in was.items():
+        if key not in now:
+            yield Remove(f"{path}/{escape(key)}")
+        elif not same_json(value, now[key]):
+            yield Put("replace", f"{path}/{escape(key)}", now[key])
+    for key, value in now.items():
+        if key not in was:
+            yield Put("add", f"{path}/{escape(key)}", value)
+
+
+def _set_operations(path: str, old: Sequence[Any], new: Sequence[Any]) -> list[Operation] | None:
+    """Lead from one array to another by single members.
+
+    Returns:
+        Removals from the back, so that no index moves before its turn, then additions from the
+        front. None when the set is short or that would not be exact: members that are no texts,
+        one member twice where they differ, or the common ones in another order.
+    """
+    if len(old) < _MEMBERS_MIN or not {*map(type, old), *map(type, new)} <= {str}:
+        return None
+    # What differs is short, for XAPI puts in and takes out single members: look at no more.
+    start = _equal_count(old, new)
+    end = _equal_count(old[start:][::-1], new[start:][::-1])
+    left, right = old[start : len(old) - end], new[start : len(new) - end]
+    was, now = dict.fromkeys(left), dict.fromkeys(right)
+    if len(was) != len(left) or len(now) != len(right):
+        return None
+    if [m for m in left if m in now] != [m for m in right if m in was]:
+        return None
+    gone = [i for i, member in enumerate(left, start) if member not in now]
+    come = [(i, member) for i, member in enumerate(right, start) if member not in was]
+    return [
+        *(Remove(f"{path}/{i}") for i in reversed(gone)),
+        *(Put("add", f"{path}/{i}", msgspec.Raw(_encode(member))) for i, member in come),
+    ]
+
+
+def _equal_count(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many members at the beginning are equal."""
+    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
+
+
+def _size(operation: Operation) -> int:
+    value = len(operation.value) if isinstance(operation, Put) else 0
+    return _OPERATION_BYTES + len(operation.path) + value

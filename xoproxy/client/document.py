@@ -182,7 +182,7 @@ class _Staged:
                     raise _DoesNotFitError("an object's reference never changes")
                 _change(self._object(cls, key), field, operation)
             case [cls, key, field, name]:
-                _change(self._map(cls, key, field), name, operation)
+                self._change_in_field(cls, key, field, name, operation)
             case _:
                 raise _DoesNotFitError("there is no such place in a document")
 
@@ -224,16 +224,21 @@ class _Staged:
             members = self._objects[cls, key] = dict(members)
         return members
 
-    def _map(self, cls: str, key: str, field: str) -> dict[str, Any]:
-        """Return a map in an object that may be changed."""
+    def _change_in_field(
+        self, cls: str, key: str, field: str, name: str, operation: Operation
+    ) -> None:
+        """Change one member of a map or of a set."""
         members = self._object(cls, key)
         found = members.get(field)
-        if not isinstance(found, dict):
-            raise _DoesNotFitError("the field is no map")
+        if not isinstance(found, dict | list):
+            raise _DoesNotFitError("the field is neither a map nor a set")
         if field not in self._own[cls, key]:
             self._own[cls, key].add(field)
-            found = members[field] = dict(found)
-        return found
+            found = members[field] = found.copy()
+        if isinstance(found, dict):
+            _change(found, name, operation)
+        else:
+            _change_set(found, name, operation)
 
 
 def _change(holder: dict[str, Any], name: str, operation: Operation) -> None:
@@ -251,6 +256,23 @@ def _change(holder: dict[str, Any], name: str, operation: Operation) -> None:
             del holder[name]
         case _:
             raise _DoesNotFitError("there is no such operation")
+
+
+def _change_set(members: list[Any], index: str, operation: Operation) -> None:
+    """Put a member into a set, replace or remove one, after RFC 6902."""
+    # RFC 6901, 4: digits without a leading zero.
+    at = int(index) if index.isascii() and index.isdigit() and str(int(index)) == index else -1
+    match operation.op:
+        case "add" | "replace" if operation.value is UNSET:
+            raise _DoesNotFitError("it has no value")
+        case "add" if 0 <= at <= len(members):
+            members.insert(at, operation.value)
+        case "replace" if 0 <= at < len(members):
+            members[at] = operation.value
+        case "remove" if 0 <= at < len(members):
+            del members[at]
+        case _:
+            raise _DoesNotFitError("there is no such place in the set")
 
 
 def _segments(path: str) -> list[str]:

@@ -143,3 +143,40 @@ def test_operations_encode_as_rfc_6902_objects():
     encoded = msgspec.json.encode([Put("add", "/a", msgspec.Raw(b"1.0")), Remove("/b")])
 
     assert encoded == b'[{"op":"add","path":"/a","value":1.0},{"op":"remove","path":"/b"}]'
+
+
+def large(*members: str) -> bytes:
+    return msgspec.json.encode({"VDIs": [*members, *(f"OpaqueRef:{n}" for n in range(20))]})
+
+
+def test_a_member_of_a_large_set_comes_and_goes_by_itself():
+    assert wire("/SR/1", large(), large("OpaqueRef:new")) == [
+        {"op": "add", "path": "/SR/1/VDIs/0", "value": "OpaqueRef:new"}
+    ]
+    assert wire("/SR/1", large("OpaqueRef:a", "OpaqueRef:b"), large("OpaqueRef:a")) == [
+        {"op": "remove", "path": "/SR/1/VDIs/1"}
+    ]
+
+
+def test_members_go_from_the_back_and_come_from_the_front():
+    assert wire("", large("a", "b", "c"), large("x", "y", "b")) == [
+        {"op": "remove", "path": "/VDIs/2"},
+        {"op": "remove", "path": "/VDIs/0"},
+        {"op": "add", "path": "/VDIs/0", "value": "x"},
+        {"op": "add", "path": "/VDIs/1", "value": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        msgspec.json.encode({"VDIs": [f"OpaqueRef:{n}" for n in (1, 0, *range(2, 20))]}),
+        msgspec.json.encode({"VDIs": [7, *(f"OpaqueRef:{n}" for n in range(20))]}),
+        msgspec.json.encode({"VDIs": ["x", "x", *(f"OpaqueRef:{n}" for n in range(20))]}),
+        b'{"VDIs":[]}',
+        b'{"VDIs":"none"}',
+    ],
+)
+def test_a_set_is_replaced_whole_where_members_would_not_be_exact_or_shorter(after):
+    (step,) = wire("", large(), after)
+    assert (step["op"], step["path"]) == ("replace", "/VDIs")

@@ -76,7 +76,7 @@ class Edit {
     else if (!touched.object) throw misfit(operation, "there is no such object");
     else if (name === undefined) touched.object = played(touched.object, field, operation);
     else if (beyond.length) throw misfit(operation, "it leads too deep");
-    else touched.object = playedOnMap(touched.object, field, name, operation);
+    else touched.object = playedInField(touched.object, field, name, operation);
   }
 
   commit(): Applied {
@@ -124,15 +124,26 @@ function playedOnObject(
   return value as unknown as XapiObject;
 }
 
-function playedOnMap(
+/** Play on one member of a map or of a set. */
+function playedInField(
   object: XapiObject,
   field: string,
   name: string,
   operation: Operation,
 ): XapiObject {
-  const map = Object.hasOwn(object, field) ? object[field] : undefined;
-  if (!isMap(map)) throw misfit(operation, "there is no such map");
-  return withMember(object, field, played(map, name, operation));
+  const value = Object.hasOwn(object, field) ? object[field] : undefined;
+  if (Array.isArray(value)) return withMember(object, field, playedOnSet(value, name, operation));
+  if (!isMap(value)) throw misfit(operation, "there is no such map or set");
+  return withMember(object, field, played(value, name, operation));
+}
+
+function playedOnSet(set: readonly Value[], index: string, operation: Operation): Value[] {
+  const { op, value } = operation;
+  const at = /^(0|[1-9][0-9]*)$/.test(index) ? Number(index) : Number.POSITIVE_INFINITY;
+  if (at >= set.length + (op === "add" ? 1 : 0)) throw misfit(operation, "there is no such place");
+  if (op === "remove") return set.toSpliced(at, 1);
+  if (value === undefined) throw misfit(operation, "it has no value");
+  return set.toSpliced(at, op === "add" ? 0 : 1, value);
 }
 
 /** Play on one member: of an object, or of a map in it. */
