@@ -56,6 +56,10 @@ class Claim:
     def mask(self) -> int:
         return len(self.digests) - 1
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.digests) * _DIGEST_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

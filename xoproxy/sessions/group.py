@@ -231,7 +231,7 @@ class Group:
             self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
         delivery = Delivery(self._digests.position, is_shared=False)
         work = self._build_comparison(delivery.frames, self._digests, claim)
-        self._make(delivery, work, self._digests.seq)
+        self._make(delivery, work, self._digests.seq, claim.size_bytes)
         return delivery
 
     def has_changed(self, key: Key, seq: int) -> bool:
@@ -308,9 +308,11 @@ class Group:
     def _eyes(self, before: int, after: int) -> tuple[Eyes, Eyes]:
         return eyes_at(self.view, self.store, before), eyes_at(self.view, self.store, after)
 
-    def _make(self, delivery: Delivery, work: Iterator[None], seq: int) -> None:
-        """Begin a delivery whose making looks back as far as `seq`."""
-        weight_bytes = self.store.journal.bytes_since(seq)
+    def _make(
+        self, delivery: Delivery, work: Iterator[None], seq: int, more_bytes: int = 0
+    ) -> None:
+        """Begin a delivery whose making looks back as far as `seq`, and holds `more_bytes`."""
+        weight_bytes = self.store.journal.bytes_since(seq) + more_bytes
         delivery.make(work, self._framing.ledger, weight_bytes)
 
     def _build_patch(

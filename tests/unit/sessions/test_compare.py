@@ -483,6 +483,15 @@ class TestAnswer:
         back.repair(messages, 1024)
         assert back.document == Back(desk).document
 
+    def test_what_a_client_said_is_weighed_until_it_is_answered(self, desk, back):
+        client, view = back.returns()
+        before = desk.framing.ledger.used_bytes
+        back.says(client, view, 1024)
+        assert desk.framing.ledger.used_bytes - before >= 8 * 1024
+        desk.flush()
+        client.leaves()
+        assert desk.framing.ledger.used_bytes < before + 8 * 1024
+
     def test_another_encoding(self, desk, back):
         client, view = back.returns(codec=Codec.MSGPACK)
         assert view["mode"] == "compare"
