@@ -39,6 +39,8 @@ class Run:
     """To the last of those that never stall."""
     cpu_us_per_change: float
     changes_per_s: float
+    frames_per_batch: float
+    """That each client got: less than one when the proxy was late and merged batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ async def run(
     changes: int = _BATCH_CHANGES,
     per_s: float = BATCHES_PER_S,
     late_s: float = _LATE_S,
+    *,
+    stalled: bool = False,
 ) -> Run:
     """Let the pool change at a steady pace; every batch must reach all clients that never stall.
 
@@ -67,6 +71,7 @@ async def run(
         changes: writes in a batch.
         per_s: batches a second.
         late_s: a batch that has not reached everybody so long after the last has not arrived.
+        stalled: some clients do not read; otherwise none may fall behind.
     """
     load = clients.load
     await load.report()
@@ -87,8 +92,15 @@ async def run(
     if len(last_awake) < len(left):
         # Leaving out the late ones would make the rest look good.
         raise BenchError(f"{len(left) - len(last_awake)} of {len(left)} batches did not arrive")
+    if not stalled and report.frames % clients.count:
+        # Who is parked gets one frame for several, which would make changes look cheap.
+        raise BenchError("not all clients got the same frames: some of them fell behind")
     return Run(
-        last, last_awake, used_s / report.changes * 1e6, report.changes / clients.count / seconds
+        last,
+        last_awake,
+        used_s / report.changes * 1e6,
+        report.changes / clients.count / seconds,
+        report.frames / clients.count / count,
     )
 
 
@@ -114,7 +126,7 @@ async def neighbours(*, quick: bool) -> dict[str, Measured]:
             calm.append(await run(on, clients, seconds))
             await load.stall(sleepers)
             await _batches(on, 1.0 if quick else _TO_STALL_S)
-            stalled.append(await run(on, clients, seconds))
+            stalled.append(await run(on, clients, seconds, stalled=True))
             await load.go()
             await asyncio.sleep(1.0)
         busy = [await run(on, clients, seconds / 2, _BUSY_CHANGES) for _ in range(runs)]
@@ -134,7 +146,8 @@ def _latency(calm: list[Run], note: str) -> dict[str, Measured]:
 
 def _cpu(busy: list[Run], note: str) -> dict[str, Measured]:
     delivered = median(run.changes_per_s for run in busy)
-    note += f", {delivered:.0f} changes/s to each; all of the proxy's CPU"
+    frames = median(run.frames_per_batch for run in busy)
+    note += f", {delivered:.0f} changes/s to each, {frames:.2f} frames a batch; all the proxy's CPU"
     return {"cpu_us_per_delivered_change": median_of([r.cpu_us_per_change for r in busy], note)}
 
 

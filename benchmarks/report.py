@@ -73,7 +73,7 @@ def peers_table(rows: Sequence[Row]) -> str:
     )
     heading = (
         f"{'':<38} {'clients':>7} {'CPU us/change':>14} {'B/change':>13} {'p50 ms':>7}"
-        f" {'p99 ms':>20} {'KB/client':>11} {'a core serves':>14}"
+        f" {'p99 ms':>20} {'KB/client':>11} {'frames/batch':>12} {'a core serves':>14}"
     )
     lines = [title, heading]
     for row in rows:
@@ -87,6 +87,7 @@ def peers_table(rows: Sequence[Row]) -> str:
             f"{number(row.p50_ms.value):>7}",
             f"{p99:>20}",
             f"{number(row.kb_per_client) + times['kb_per_client']:>11}",
+            f"{row.frames_per_batch:>12.2f}",
             f"{row.clients_per_core:>14,.0f}",
         )
         lines.append(f"{row.name:<38} {' '.join(cells)}")
@@ -116,6 +117,7 @@ def _peer(row: Row, ours: Row) -> dict[str, object]:
         "latency_p50_ms": row.p50_ms.value,
         "latency_p99_ms": row.p99_ms.value,
         "kb_per_client": row.kb_per_client,
+        "frames_per_batch": row.frames_per_batch,
         "clients_per_core": row.clients_per_core,
         "ratios": ratios(row, ours),
     }

@@ -49,7 +49,10 @@ async def _sweep(key: str, scale: Scale) -> Curve:
     measure, unit, held = SWEEPS[key]
     curve = Curve(key, unit, held(scale), [])
     print(f"\n{unit}; {curve.held}")
-    print(f"{'':>10} {'CPU us/change':>24} {'p50 ms':>8} {'p99 ms':>24} {'proxy MB':>9}")
+    print(
+        f"{'':>10} {'CPU us/change':>24} {'p50 ms':>8} {'p99 ms':>24} {'proxy MB':>9}"
+        f" {'frames/batch':>12}"
+    )
     await collect(curve, measure(scale), _print)
     if curve.ended:
         print(f"  ended early: {curve.ended}")
@@ -60,7 +63,8 @@ def _print(point: Point) -> None:
     n = report.number
     cpu, p99 = (f"{n(m.value)} {n(m.low)}..{n(m.high)}" for m in (point.cpu_us, point.p99_ms))
     print(
-        f"{point.x:>10,.0f} {cpu:>24} {n(point.p50_ms.value):>8} {p99:>24} {point.proxy_mb:>9.0f}",
+        f"{point.x:>10,.0f} {cpu:>24} {n(point.p50_ms.value):>8} {p99:>24} {point.proxy_mb:>9.0f}"
+        f" {point.frames_per_batch:>12.2f}",
         flush=True,
     )
 

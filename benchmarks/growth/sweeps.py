@@ -32,6 +32,7 @@ class Point(msgspec.Struct):
         cpu_us: all the proxy's processor time, per change delivered to a client.
         p50_ms, p99_ms: from when a batch leaves the pool until the last client has it.
         proxy_mb: the proxy's private memory.
+        frames_per_batch: that each client got; less than one where late batches were merged.
     """
 
     x: float
@@ -39,6 +40,7 @@ class Point(msgspec.Struct):
     p50_ms: Measured
     p99_ms: Measured
     proxy_mb: float
+    frames_per_batch: float
 
 
 class Curve(msgspec.Struct):
@@ -170,6 +172,7 @@ async def _point(on: System, connected: Clients, scale: Scale, rate: float) -> t
         median_of([percentile(r.last_ms, 0.50) for r in runs]),
         median_of([percentile(r.last_ms, 0.99) for r in runs]),
         await on.proxy_bytes() / 1e6,
+        median(r.frames_per_batch for r in runs),
     )
     return median(r.changes_per_s for r in runs), point
 

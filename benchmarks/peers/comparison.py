@@ -64,6 +64,7 @@ class Row(msgspec.Struct):
         p50_ms, p99_ms: from when a batch is due until the last client has it.
         kb_per_client: growth of its private memory per connected, idle client.
         changes_per_s: that each client was sent.
+        frames_per_batch: likewise; less than one when a contender is late and merges batches.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Row(msgspec.Struct):
     p99_ms: Measured
     kb_per_client: float
     changes_per_s: float
+    frames_per_batch: float
 
     @property
     def clients_per_core(self) -> float:
@@ -115,6 +117,7 @@ class _Run:
     bytes: float
     last_ms: list[float]
     changes: int
+    frames: float
 
 
 @dataclass(slots=True)
@@ -157,7 +160,13 @@ class _Entrant:
             raise BenchError(f"{self.key}: {batches - len(last_ms)} of {batches} batches are late")
         delivered = played["changes"] * report.clients
         cpu_s = after["cpu_s"] - before["cpu_s"]
-        return _Run(cpu_s / delivered * 1e6, report.bytes / delivered, last_ms, played["changes"])
+        return _Run(
+            cpu_s / delivered * 1e6,
+            report.bytes / delivered,
+            last_ms,
+            played["changes"],
+            report.frames / report.clients,
+        )
 
 
 async def compare(scale: Scale) -> list[Row]:
@@ -225,6 +234,7 @@ def _row(entrant: _Entrant) -> Row:
         median_of([percentile(run.last_ms, 0.99) for run in runs]),
         entrant.kb_per_client,
         median(run.changes / len(run.last_ms) * _BATCHES_PER_S for run in runs),
+        median(run.frames / len(run.last_ms) for run in runs),
     )
 
 

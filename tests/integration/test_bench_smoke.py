@@ -91,7 +91,7 @@ async def test_growth_is_measured_and_drawn_where_it_can_be(tmp_path):
 async def test_a_curve_ends_where_a_batch_is_late():
     async def points():
         some = Measured(1.0)
-        yield Point(10, some, some, some, 1.0)
+        yield Point(10, some, some, some, 1.0, 1.0)
         raise BenchError("3 of 80 batches did not arrive")
 
     curve = Curve("clients", "clients", "", [])
