@@ -1,9 +1,9 @@
 """`python -m benchmarks.compression [--quick]`: what ways of compressing would save, and cost.
 
 The study behind docs/adr/0007-compression.md, on the standard trace: bytes and processor time per
-change for every way that one deflate can serve many clients, in both encodings, with large sets
-replaced whole and changed by members (`set_operations`). Everything that is packed here is also
-unpacked and compared; a way that a client could not read would fail.
+change for every way that one deflate can serve many clients, in both encodings, and with large sets
+replaced whole. Everything that is packed here is also unpacked and compared; a way that a client
+could not read would fail.
 """
 
 import argparse
@@ -21,8 +21,8 @@ import msgspec
 
 from benchmarks import rig, trace
 from benchmarks.estate import Estate
-from benchmarks.set_operations import MemberWise
 from benchmarks.trace import Batch, Trace
+from benchmarks.whole_sets import WholeSets
 from xoproxy.ws.frames import header
 
 _TAIL = b"\x00\x00\xff\xff"
@@ -149,18 +149,15 @@ class Payloads:
 
 
 def variants(played: Trace) -> Iterator[Payloads]:
-    """Write a trace in both encodings, sets whole and by members."""
+    """Write a trace with large sets whole, as it is, and as it is in MessagePack."""
     texts, past = list(_flat(played.json)), list(_flat(played.past))
+    sets = WholeSets(list(map(_json, played.start)))
+    whole_past, whole = ([_encoded(sets.rewrite(_json(p))) for p in ps] for ps in (past, texts))
+    yield Payloads("sets whole", played.change_count, _last(whole_past), whole)
+    sets.check()
     yield Payloads("JSON", played.change_count, _last(past), texts)
-    members = MemberWise()
-    for message in played.start:
-        members.start(_json(message))
-    past = [_encoded(members.rewrite(_json(p))) for p in past]
-    rewritten = [members.rewrite(_json(p)) for p in texts]
-    members.check()
-    yield Payloads("by members", played.change_count, _last(past), list(map(_encoded, rewritten)))
     packed = [msgspec.msgpack.encode(_json(p)) for p in past]
-    binary = list(map(msgspec.msgpack.encode, rewritten))
+    binary = list(_flat(played.msgpack))
     yield Payloads("MessagePack", played.change_count, _last(packed), binary)
 
 
@@ -242,7 +239,7 @@ def print_ways(traces: Sequence[Trace], written: Sequence[Sequence[Payloads]], m
     print(
         f"\nBytes per change, header included; deflating alone, us per change for 1, {many // 10:,}"
     )
-    print(f"and {many:,} clients of one view (JSON by members, {traces[0].vms:,} VMs)\n")
+    print(f"and {many:,} clients of one view (JSON, {traces[0].vms:,} VMs)\n")
     names = "".join(f"{p.name:>13}" for p in written[0])
     print(f"{'':28}" + "".join(f"{f'{t.vms:,} VMs':^{13 * len(written[0])}}" for t in traces))
     print(f"{'':28}{names * len(traces)}{'us':>22}   what a client does")
