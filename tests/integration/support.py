@@ -23,6 +23,8 @@ from xoproxy.settings import LimitsSettings, PoolLinkSettings, Settings, Storage
 
 PASSWORD = "correct horse"
 JSON, MSGPACK = "xoproxy.v1.json", "xoproxy.v1.msgpack"
+WINDOW = ("order", "total", "facets")
+"""Members of a window's document, beside its class."""
 
 
 class View:
@@ -32,7 +34,7 @@ class View:
         self.info = info
         self.number = info["view"]
         self.pool = info["pool"]
-        self.document: dict[str, dict[str, Any]] = {cls: {} for cls in info["classes"]}
+        self.document: dict[str, Any] = {cls: {} for cls in info["classes"]}
         self.position = info["seq"]
         self.complete = info["mode"] not in {"snapshot", "compare"}
         self.token: str | None = None
@@ -59,6 +61,7 @@ class View:
             record = dict(zip(message["fields"], row, strict=True))
             self.document[message["class"]][key] = record
         if message["last"]:
+            self.document |= {n: message[n] for n in WINDOW if n in message}
             self.complete = True
             self.position = message["seq"]
 
@@ -76,6 +79,13 @@ class View:
             self.position = message["to"]
             self.patches += 1
 
+    def _moved(self, message: dict[str, Any]) -> None:
+        assert self.complete
+        assert not self._parts
+        assert message["seq"] == self.position
+        self.number = message["as"]
+        self.token = None
+
     def _bookmark(self, message: dict[str, Any]) -> None:
         assert message["seq"] == self.position
         self.token = message["resume"]
@@ -86,7 +96,7 @@ class View:
             self.gone = True
             return
         self._parts, self._parts_to = [], None
-        self.document = {cls: {} for cls in self.document}
+        self.document = {cls: {} for cls in self.document if cls not in WINDOW}
         self.complete = False
         self.token = None
 
@@ -146,7 +156,9 @@ class Client:
                     if info["mode"] in {"resume", "compare"}:
                         view.document = self.kept[view.pool]
         if "view" in message:
-            self.views[message["view"]].handle(message)
+            view = self.views.pop(message["view"])
+            view.handle(message)
+            self.views[view.number] = view
         else:
             self.answers.append(message)
 
@@ -174,7 +186,8 @@ class Client:
         answer = await self.answer(id_)
         assert answer["type"] == "subscribed", answer
         views = [self.views[info["view"]] for info in answer["views"]]
-        await self.until(lambda: all(view.complete and view.token for view in views))
+        # A window has no bookmarks.
+        await self.until(lambda: all(v.complete and (v.token or v.pool is None) for v in views))
         return views
 
     async def resume(

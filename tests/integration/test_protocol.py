@@ -160,7 +160,7 @@ class TestBadMessages:
             {"classes": ["VM"], "filter": "colour:red"},
             {"classes": ["VM"], "fields": {"VM": ["colour"]}},
             {"classes": ["VM"], "order": ["name_label"]},
-            {"classes": ["VM"], "window": [0, 10]},
+            {"classes": ["VM"], "window": [0, 1_001]},
             {"classes": ["VM"], "facets": ["power_state"]},
             {"classes": ["VM"], "rate": 1000},
         ],
