@@ -14,6 +14,7 @@ _GOAL = "#b03a2e"
 _COLORS = (_LINE, "#b03a2e", "#c98a1b", "#4d8b4d")
 _WIDE = 5
 """A range so many times its least value is for a logarithmic scale."""
+_MERGED = 0.95
 _GOALS_HOLD_IN = ("clients", "changes")
 """The goals are for 1,000 clients, fewer than which share the cost of ingest."""
 
@@ -40,6 +41,7 @@ def draw(curve: Curve, about: str, path: Path) -> None:
         _goal(panels[1], BY_KEY["latency_p99_ms"].goal, xs)
     _spread(panels[0], xs, [point.cpu_us for point in curve.points])
     cpu = [point.cpu_us.value for point in curve.points]
+    _mark_merged(panels[0], xs, cpu, [point.frames_per_batch for point in curve.points])
     _titled(panels[0], "CPU per delivered change", "microseconds", log=max(cpu) > _WIDE * min(cpu))
     _spread(panels[1], xs, [point.p99_ms for point in curve.points], label="p99")
     p50s = [point.p50_ms.value for point in curve.points]
@@ -66,6 +68,8 @@ def draw_versus(rows: Sequence[Row], about: str, path: Path) -> None:
         mine = [row for row in rows if row.key == key]
         xs = [row.clients for row in mine]
         _spread(panels[0], xs, [row.cpu_us for row in mine], color=color)
+        cpu = [row.cpu_us.value for row in mine]
+        _mark_merged(panels[0], xs, cpu, [row.frames_per_batch for row in mine])
         shares = [row.cpu_us.value * row.changes_per_s * row.clients / 1e4 for row in mine]
         panels[1].plot(xs, shares, color=color, marker="o")
         _spread(panels[2], xs, [row.p99_ms for row in mine], name, color)
@@ -94,6 +98,28 @@ def _spread(
     highs = [v.value if v.high is None else v.high for v in values]
     panel.fill_between(xs, lows, highs, color=color, alpha=0.18, linewidth=0)
     panel.plot(xs, [v.value for v in values], color=color, marker="o", label=label)
+
+
+def _mark_merged(
+    panel: Any,  # noqa: ANN401
+    xs: Sequence[float],
+    ys: Sequence[float],
+    frames: Sequence[float],
+) -> None:
+    """Make points hollow where a client got fewer frames than batches: that makes changes cheap."""
+    merged = [(x, y) for x, y, count in zip(xs, ys, frames, strict=True) if count < _MERGED]
+    if not merged:
+        return
+    panel.scatter(*zip(*merged, strict=True), s=12, color="white", zorder=3)
+    panel.text(
+        0.98,
+        0.97,
+        "hollow: late batches were merged",
+        fontsize=8,
+        ha="right",
+        va="top",
+        transform=panel.transAxes,
+    )
 
 
 def _goal(panel: Any, goal: float, xs: list[float]) -> None:  # noqa: ANN401
