@@ -168,8 +168,8 @@ class TestBadMessages:
     async def test_bad_queries(self, admin, query):
         assert await refused(admin, {"type": "subscribe", "query": query}) == "BAD_QUERY"
 
-    async def test_the_window_message_is_a_bad_query(self, admin):
-        assert await refused(admin, {"type": "window", "window": [0, 1]}) == "BAD_QUERY"
+    async def test_a_window_that_is_not_there_cannot_be_moved(self, admin):
+        assert await refused(admin, {"type": "window", "window": [0, 1]}) == "NOT_FOUND"
 
     async def test_an_oversized_message_is_too_large_and_the_connection_stays(self, admin):
         await admin.send({"type": "ping", "pad": "x" * 300_000})
