@@ -305,14 +305,9 @@ def look_at_all(eyes: Eyes) -> Iterator[tuple[Entry, Fields] | None]:
     `eyes.state.keep_up()` must be called.
     """
     for pinned in [list(eyes.state.entries(cls)) for cls in eyes.view.classes]:
-        yield from look_at(eyes, pinned)
-
-
-def look_at(eyes: Eyes, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Fields] | None]:
-    """Show some objects; None where one is not in the view."""
-    for entry in entries:
-        fields = eyes.look(entry)
-        yield None if fields is None else (entry, fields)
+        for entry in pinned:
+            fields = eyes.look(entry)
+            yield None if fields is None else (entry, fields)
 
 
 def changes_between(

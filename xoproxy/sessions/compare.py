@@ -28,6 +28,7 @@ from xoproxy.cache.view import Eyes, look_at_all
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import Entry
 from xoproxy.sessions.messages import Digests
+from xoproxy.sessions.rows import SharedRows
 
 MAX_BUCKETS = 16_384
 _PLACE_BYTES = 4
@@ -103,9 +104,13 @@ class ViewDigests:
         eyes: the view's, on the state that is to be hashed.
         position: the view's position at which it looked like that.
         preparation: what must be done before the eyes can look, in slices.
+        rows: of objects that came again to somebody.
     """
 
-    def __init__(self, eyes: Eyes, position: int, preparation: Iterator[None]) -> None:
+    def __init__(
+        self, eyes: Eyes, position: int, preparation: Iterator[None], rows: SharedRows
+    ) -> None:
+        self.rows = rows
         self.seq = eyes.state.seq
         self.position = position
         self._entries: list[Entry] = []

@@ -34,7 +34,6 @@ from xoproxy.cache.view import (
     ViewChange,
     changes_between,
     eyes_at,
-    look_at,
     look_at_all,
 )
 from xoproxy.model import Change, Cursor, Entry, Key, XapiClass
@@ -42,7 +41,8 @@ from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing, GivenUp
 from xoproxy.sessions.member import Member
-from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage, Snapshot
+from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage
+from xoproxy.sessions.rows import Chunk, Row, SharedRows, make_row
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ class Group:
         """
         if self._digests is None or not self._digests.are_fresh(self.store.journal):
             eyes = eyes_at(self.view, self.store, self.scanned)
-            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state))
+            rows = SharedRows(self._framing.ledger)
+            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state), rows)
         delivery = Delivery(self._digests.position, is_shared=False)
         work = self._build_comparison(delivery.frames, self._digests, claim)
         self._make(delivery, work, self._digests.seq, claim.size_bytes)
@@ -400,12 +401,24 @@ class Group:
             raise GivenUp("differs")
         eyes = eyes_at(self.view, self.store, digests.seq)
         yield from self._prepare(eyes.state)
-        rows = look_at(eyes, difference.entries)
+        rows = self._shared_rows(eyes, difference.entries, digests.rows)
         yield from self._write_rows(frames, digests.position, eyes, rows, difference.buckets)
 
     def _build_snapshot(self, frames: list[Frame], to: int, eyes: Eyes) -> Iterator[None]:
         yield from self._prepare(eyes.state)
-        yield from self._write_rows(frames, to, eyes, look_at_all(eyes))
+        rows = (seen and make_row(self.codec, *seen) for seen in look_at_all(eyes))
+        yield from self._write_rows(frames, to, eyes, rows)
+
+    def _shared_rows(
+        self, eyes: Eyes, entries: Iterable[Entry], known: SharedRows
+    ) -> Iterator[Row | None]:
+        for entry in entries:
+            row = known.get(entry.key)
+            fields = eyes.look(entry) if row is None else None
+            if fields is not None:
+                row = make_row(self.codec, entry, fields)
+                known.put(row)
+            yield row
 
     def _prepare(self, state: State) -> Iterator[None]:
         yield from self._index_references(state)
@@ -416,65 +429,24 @@ class Group:
         frames: list[Frame],
         to: int,
         eyes: Eyes,
-        rows: Iterable[tuple[Entry, Fields] | None],
+        rows: Iterable[Row | None],
         buckets: list[int] | UnsetType = UNSET,
     ) -> Iterator[None]:
         """Write objects as a snapshot's messages, to the last one, and its bookmark."""
-        chunk = _Chunk(self.view.classes[0] if self.view.classes else XapiClass(""), buckets)
-        for number, seen in enumerate(rows, 1):
-            if seen is not None:
-                entry, fields = seen
-                row = self.codec.row([_ref(entry), *fields.values()])
-                names = ("$ref", *fields)
-                if chunk.rows and not chunk.takes(entry.cls, names, len(row), self._chunk_bytes):
-                    frames.append(self._chunk_frame(chunk, to, last=False))
-                    chunk = _Chunk(entry.cls)
-                chunk.add(entry, names, row)
+        chunk = Chunk(self.view.classes[0] if self.view.classes else XapiClass(""), buckets)
+        for number, row in enumerate(rows, 1):
+            if row is not None:
+                if not chunk.takes(row, self._chunk_bytes):
+                    frames.append(self.frame(chunk.message(self.number, to, last=False)))
+                    chunk = Chunk(row.cls)
+                chunk.add(row)
             if number % _SLICE == 0:
                 yield
                 if self.view.needs_references:  # others are judged by what was pinned alone
                     eyes.state.keep_up()
-        frames.append(self._chunk_frame(chunk, to, last=True))
+        frames.append(self.frame(chunk.message(self.number, to, last=True)))
         cursor = Cursor(self.store.epoch, eyes.state.seq)
         frames.append(self._bookmark_frame(cursor, to))
-
-    def _chunk_frame(self, chunk: "_Chunk", seq: int, *, last: bool) -> Frame:
-        return self.frame(
-            Snapshot(
-                self.number,
-                seq,
-                last,
-                chunk.cls,
-                chunk.names,
-                chunk.keys,
-                chunk.rows,
-                chunk.buckets,
-            )
-        )
-
-
-class _Chunk:
-    """Rows of one class and one list of fields, on their way into one message."""
-
-    __slots__ = ("buckets", "cls", "keys", "names", "rows", "size")
-
-    def __init__(self, cls: XapiClass, buckets: list[int] | UnsetType = UNSET) -> None:
-        self.cls = cls
-        self.buckets = buckets
-        self.names: tuple[str, ...] = ()
-        self.keys: list[str] = []
-        self.rows: list[msgspec.Raw] = []
-        self.size = 0
-
-    def takes(self, cls: XapiClass, names: tuple[str, ...], size: int, limit: int) -> bool:
-        return cls == self.cls and names == self.names and self.size + size <= limit
-
-    def add(self, entry: Entry, names: tuple[str, ...], row: bytes) -> None:
-        self.cls = entry.cls
-        self.names = names
-        self.keys.append(entry.key)
-        self.rows.append(msgspec.Raw(row))
-        self.size += len(row) + len(entry.key) + 4
 
 
 def _path(entry: Entry) -> str:

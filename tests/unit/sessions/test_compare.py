@@ -14,6 +14,7 @@ from xoproxy.cache.store import SavedStore, Store
 from xoproxy.model import Cursor, Entry, Key, PoolId, Ref
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import ViewDigests
+from xoproxy.sessions.rows import make_row
 from xoproxy.sessions.tokens import TokenSigner, view_hash
 
 RED = Tagged(frozenset({"red"}))
@@ -415,6 +416,33 @@ class TestAnswer:
         assert (
             patch["from"] == messages[0]["seq"] == bookmark["seq"] < patch["to"] == desk.store.seq
         )
+
+    @pytest.mark.parametrize("rights", [None, RED])
+    def test_what_comes_again_to_several_is_encoded_once(self, desk, monkeypatch, rights):
+        desk.commit(*many(100, tags=["red"]))
+        back = Back(desk, rights=rights)
+        desk.commit(upsert("vm-1", name_label="changed", tags=["red"]), removal("vm-2"))
+        forget_history(desk)
+        encoded = []
+
+        def counted(*args):
+            encoded.append(args)
+            return make_row(*args)
+
+        monkeypatch.setattr("xoproxy.sessions.group.make_row", counted)
+        before = desk.framing.ledger.used_bytes
+        answers = []
+        for buckets in (1024, 1024, 512):
+            client, view = back.returns(rights)
+            back.says(client, view, buckets)
+            desk.flush()
+            answers.append(client.hears()[0])
+        assert 1 <= len(encoded) <= 3
+        assert answers[0] == answers[1]
+        assert "OpaqueRef:vm-1" in [row[0] for row in answers[2]["rows"]]
+        assert desk.framing.ledger.used_bytes > before
+        desk.bookmarks()
+        assert desk.framing.ledger.used_bytes < before + 1000
 
     def test_hashes_that_are_not_used_are_forgotten(self, desk, back):
         client, view = back.returns()
