@@ -5,6 +5,7 @@ interleave, so what else the machine does meets all of them alike.
 """
 
 import asyncio
+import math
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -108,7 +109,7 @@ class Scale:
     vms: int = 60
 
 
-QUICK = Scale(clients=20, warm=5, probed=10, probe_batches=3, batches=10, runs=1, late_s=0.3)
+QUICK = Scale(clients=20, warm=5, probed=60, probe_batches=3, batches=10, runs=1, late_s=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,8 @@ async def _entered(key: str, path: Path, scale: Scale) -> AsyncIterator[_Entrant
             grown = await _memory(server) - before
             entrant.kb_per_client = grown / (scale.probed - scale.warm) / 1e3
             probe = await entrant.run(scale.probe_batches, 0, scale.late_s)
-        entrant.clients = _servable(probe.cpu_us, scale.clients)
+        changes_per_s = probe.changes / scale.probe_batches * _BATCHES_PER_S
+        entrant.clients = _servable(probe.cpu_us * changes_per_s / 1e6, scale.clients)
         yield entrant
 
 
@@ -213,13 +215,15 @@ async def _memory(server: Child) -> int:
     return anonymous_bytes(server.pid)
 
 
-def _servable(cpu_us: float, wanted: int) -> int:
-    """Return how many clients a contender can serve, of those that all should have."""
-    possible = _SHARE * 1e6 / (cpu_us * 15 * _BATCHES_PER_S)
-    for step in _STEPS:
-        if wanted * step <= possible:
-            return int(wanted * step)
-    return int(wanted * _STEPS[-1])
+def _servable(share: float, wanted: int) -> int:
+    """Return how many clients a contender gets, of those that all should have.
+
+    Args:
+        share: of a processor that one client takes.
+        wanted: for who can serve them.
+    """
+    possible = (wanted * step for step in _STEPS if wanted * step * share <= _SHARE)
+    return int(next(possible, wanted * _STEPS[-1]))
 
 
 def _row(entrant: _Entrant) -> Row:
@@ -245,5 +249,6 @@ def ratios(row: Row, ours: Row) -> dict[str, float]:
         "bytes_per_change": row.bytes / ours.bytes,
         "latency_p50_ms": row.p50_ms.value / ours.p50_ms.value,
         "latency_p99_ms": row.p99_ms.value / ours.p99_ms.value,
-        "kb_per_client": row.kb_per_client / ours.kb_per_client,
+        # A handful of clients may fit into memory that was there already.
+        "kb_per_client": row.kb_per_client / ours.kb_per_client if ours.kb_per_client else math.nan,
     }
