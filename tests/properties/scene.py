@@ -153,7 +153,7 @@ class Scene:
 
     Args:
         journal_bytes: bound of one pool's history; half of the bound of both.
-        frame_bytes, chunk_bytes, slice_clients: see `Hub`.
+        frame_bytes, chunk_bytes, slice_clients, frames_total_bytes: see `Hub`.
         slice_size: how many objects, frames or clients are one slice of anything.
         threshold_bytes: payloads shorter than this are not deflated.
     """
@@ -167,6 +167,7 @@ class Scene:
         slice_clients: int,
         slice_size: int,
         threshold_bytes: int,
+        frames_total_bytes: int = 1 << 28,
     ) -> None:
         cut_slices(slice_size)
         self.budget = JournalBudget(2 * journal_bytes, journal_bytes, age_s=1e9)
@@ -178,6 +179,7 @@ class Scene:
             frame_bytes=frame_bytes,
             chunk_bytes=chunk_bytes,
             slice_clients=slice_clients,
+            frames_total_bytes=frames_total_bytes,
         )
         self.pools: dict[str, Pool] = {}
         self.peers: list[Peer] = []

@@ -30,6 +30,7 @@ _SIZES = {
     "frame_bytes": [65_536, 400, 200],
     "chunk_bytes": [32_768, 150, 1],
     "slice_clients": [250, 2, 1],
+    "frames_total_bytes": [1 << 28, 3000, 1],
     "slice_size": [50, 2, 1],
     "threshold_bytes": [100, 0],
 }

@@ -1,6 +1,7 @@
 """A message encoded once and shared by everybody who gets it."""
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Protocol
 
 from xoproxy.cache.journal import Expired
@@ -69,6 +70,9 @@ class Frame:
         return self._deflated
 
 
+_numbers = count()
+
+
 class GivenUp(Exception):  # noqa: N818 - a fact about a delivery, not an error
     """A delivery will never be complete; the text says why, as a `reset` says it."""
 
@@ -87,11 +91,13 @@ class Delivery:
         is_shared: one that is made for a single member keeps no frame that it has taken.
     """
 
-    __slots__ = ("_ledger", "_weight_bytes", "frames", "is_shared", "lost", "to", "work")
+    __slots__ = ("_ledger", "_weight_bytes", "frames", "is_shared", "lost", "number", "to", "work")
 
     def __init__(
         self, to: int, frames: list[Frame] | None = None, *, is_shared: bool = True
     ) -> None:
+        self.number = next(_numbers)
+        """Grows from one to the next."""
         self.to = to
         self.frames: list[Frame] = [] if frames is None else frames
         self.is_shared = is_shared

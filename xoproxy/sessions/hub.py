@@ -33,6 +33,7 @@ from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.pacing import Pacing
+from xoproxy.sessions.relief import Relief
 from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
 from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
@@ -63,6 +64,7 @@ class Hub:
         wake: called when there is something to flush.
         frame_bytes, chunk_bytes: bounds of patches and snapshots, see `Group`.
         slice_clients: members served per step of a flush.
+        frames_total_bytes: bound of all that is on its way to clients together; see `Relief`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Hub:
         frame_bytes: int = 65_536,
         chunk_bytes: int = 32_768,
         slice_clients: int = 250,
+        frames_total_bytes: int = 256 << 20,
     ) -> None:
         self.pools: dict[PoolId, Store] = {}
         self.groups: dict[GroupKey, Group] = {}
@@ -88,6 +91,7 @@ class Hub:
         self._routings: dict[PoolId, Routing] = {}
         self._unrouted: dict[Routing, None] = {}
         self._dirty: dict[Group, None] = {}
+        self._relief = Relief(framing.ledger, frames_total_bytes)
         self._pacing = Pacing()
         self._catch_up = CatchUp(
             self.counters, self._snapshot, self._mark_dirty, self._pacing.may_begin
@@ -287,6 +291,8 @@ class Hub:
         It ends early when new batches arrive while old snapshots are still being built, so that
         changes are not held up: ask `has_work` and flush again.
         """
+        if self._relief.is_due:
+            self.counters.given_up += self._relief.give(self._all_groups())
         unrouted, self._unrouted = self._unrouted, {}
         for routing in unrouted:
             yield from routing.route(self._dirty)
@@ -303,8 +309,13 @@ class Hub:
         yield from self._fan_out(fan_outs, gathered)
         yield from self._write_gathered(list(gathered))
         yield from self.windows.begin(until=self._has_news)
-        yield from self._catch_up.steps(until=self._has_news)
+        yield from self._catch_up.steps(until=lambda: self._has_news() or self._relief.is_due)
         yield from self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
+
+    def _all_groups(self) -> Iterator[SharedView]:
+        for routing in self._routings.values():
+            yield from routing
+        yield from self.windows.groups
 
     def _has_news(self) -> bool:
         return bool(self._unrouted or self._dirty) or self.windows.is_dirty
@@ -364,7 +375,7 @@ class Hub:
                 continue
             data = frame.wire(deflate=True) if client.deflate else plain
             if len(client.members) > 1:
-                client.outbox.append(data)
+                client.gather(data)
                 gathered[client] = None
             else:
                 client.put(data)

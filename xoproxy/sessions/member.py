@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _NO_RATES: Mapping[MessageId, float] = MappingProxyType({})
 
 
+_GATHERED_BYTES = 64 << 10
+"""Written together at most; after that the transport says whether it takes more."""
+
+
 class Outlet(Protocol):
     """Where a client's bytes go; `ws/endpoint.py` fits it. Never blocks, never raises."""
 
@@ -36,6 +40,7 @@ class Client:
     """
 
     __slots__ = (
+        "_outbox_bytes",
         "closed",
         "codec",
         "deflate",
@@ -56,6 +61,7 @@ class Client:
         self.paused = False
         self.closed = False
         self.members: dict[int, Member] = {}
+        self._outbox_bytes = 0
         self.outbox: list[bytes] = []
         """Frames of several views that leave in one write at the end of a flush."""
 
@@ -71,12 +77,20 @@ class Client:
             self.flush()
             self.outlet.write(frame.wire(deflate=self.deflate))
 
+    def gather(self, data: bytes) -> None:
+        """Take a frame that shall leave together with others; much is written at once."""
+        self.outbox.append(data)
+        self._outbox_bytes += len(data)
+        if self._outbox_bytes > _GATHERED_BYTES:
+            self.flush()
+
     def flush(self) -> None:
         """Write what was gathered."""
         if self.outbox:
             if not self.closed:
                 self.outlet.write(b"".join(self.outbox))
             self.outbox.clear()
+            self._outbox_bytes = 0
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
