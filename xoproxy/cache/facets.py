@@ -1,7 +1,7 @@
 """How many objects of a list have which values of a field, kept by difference.
 
-The values are ranked by how many have them, so that the most frequent ones are at hand whatever
-their number: a change costs O(log of the number of values).
+When there are more values than are shown, they are ranked by how many have them, so that the most
+frequent ones are at hand: a change costs O(log of the number of values).
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,22 +49,30 @@ class Facet:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._ranked: OrderedList[tuple[int, str]] = OrderedList()
+        self._ranked: OrderedList[tuple[int, str]] | None = None
+        """All values, the most frequent first; only while there are too many to show."""
 
     def count(self, value: str, more: int) -> None:
         """Note that one object more (1) or less (-1) has a value."""
         before = self._counts.get(value, 0)
         after = before + more
-        if before:
-            self._ranked.remove((-before, value))
         if after:
             self._counts[value] = after
-            self._ranked.add((-after, value))
         else:
             del self._counts[value]
+        if self._ranked is not None:
+            if before:
+                self._ranked.remove((-before, value))
+            if after:
+                self._ranked.add((-after, value))
 
     def most_frequent(self) -> dict[str, int]:
         """Return the values that most objects have, and how many; among equals the least first."""
+        if len(self._counts) <= MAX_VALUES:
+            self._ranked = None
+            return dict(self._counts)
+        if self._ranked is None:
+            self._ranked = OrderedList((-count, value) for value, count in self._counts.items())
         return {value: -count for count, value in self._ranked.slice(0, MAX_VALUES)}
 
 
@@ -84,10 +92,14 @@ class Facets:
         if before == after:
             return
         self._shown = None
-        for values, more in ((before, -1), (after, 1)):
-            for facet, texts in zip(self._facets.values(), values, strict=False):
-                for text in texts:
-                    facet.count(text, more)
+        for number, facet in enumerate(self._facets.values()):
+            old = before[number] if before else ()
+            new = after[number] if after else ()
+            if old != new:
+                for text in old:
+                    facet.count(text, -1)
+                for text in new:
+                    facet.count(text, 1)
 
     @property
     def shown(self) -> Shown:

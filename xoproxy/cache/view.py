@@ -203,6 +203,8 @@ class Eyes:
         self._masks = dict(view.masks)
         self._everything = view.visibility.everything
         self._seen: dict[Ref, bool] = {}
+        self._last: tuple[Entry, Fields | None] | None = None
+        """What was looked at last: whoever asks whether it is there often wants it next."""
 
     def sees(self, ref: Ref) -> bool:
         """Tell whether the object exists and may be seen, whatever the query asks for."""
@@ -229,6 +231,11 @@ class Eyes:
 
     def look(self, entry: Entry) -> Fields | None:
         """Return the object as the view shows it; None when it is not in the view."""
+        if self._last is None or self._last[0] is not entry:
+            self._last = entry, self._look(entry)
+        return self._last[1]
+
+    def _look(self, entry: Entry) -> Fields | None:
         if not (self._everything or self.sees(entry.ref)):
             return None
         fields = self.permitted(entry.cls, split(entry.raw))
