@@ -18,6 +18,7 @@ from benchmarks import (
     restart,
     rig,
     simulator,
+    windows,
     wire_bytes,
 )
 from benchmarks.figures import Measured
@@ -58,6 +59,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "upstream": (endtoend.upstream, ("upstream_sessions", "upstream_waits")),
     "many pools": (many_pools.pools_100, ("pools_100_live_s", "pools_100_stall_ms")),
     "old pool": (old_pool.listed, ("old_pool_live_s", "old_pool_stall_ms")),
+    "windows": (windows.changes, ("window_us_per_change",)),
     "log": (restart.log, ("log_us_per_change",)),
     "checkpoint": (restart.checkpoint, ("checkpoint_stall_ms",)),
     "restart": (restart.restart, ("restart_snapshot_s",)),

@@ -109,6 +109,7 @@ FIGURES = (
         peer="its snapshot: 8,080,000",
     ),
     Figure("compare_us_per_object", "By digests, CPU per object of the view", "us", 30),
+    Figure("window_us_per_change", "Window on 50,000 objects, per change", "us", 80),
     Figure("scopes_1000_ratio", "Change under 1,000 rights scopes", "x", 2),
     Figure("pools_100_live_s", "100 pools x 200 objects: all live", "s", 30),
     Figure("pools_100_stall_ms", "100 pools x 200 objects: stall", "ms", 25),
