@@ -104,6 +104,9 @@ class Document:
     query: Any
     position: int = 0
     complete: bool = False
+    untold: bool = False
+    """Whether it stands where the next message may say that it is another view."""
+    must_move: bool = False
     content: dict[str, Any] = field(default_factory=dict)
     parts: list[Any] | None = None
     parts_span: tuple[int, int] = (0, 0)
@@ -123,6 +126,7 @@ class Document:
         self.content = {cls: {} for cls in self.classes}
         self.complete = False
         self.parts = None
+        self.untold = self.must_move = False
         self.claim = ""
         self.was_compared = False
 
@@ -172,6 +176,8 @@ class Replica:
         self.errors: list[dict[str, Any]] = []
         self.gone: list[tuple[str | None, str]] = []
         self.moved = moved
+        self.may_move: Callable[[Document], bool] = lambda _: False
+        """Tells of which documents the next patch may lead to another view."""
         self._keys = {} if keys is None else keys
         self._reader = FrameReader(BINARY if binary else TEXT, deflate=deflate)
         self._asked: dict[Any, Any] = {}
@@ -233,6 +239,13 @@ class Replica:
         handler = getattr(self, f"_on_{message['type']}", None)
         if handler is None:
             raise Fault(f"unknown message {message['type']}")
+        document = self.documents.get(message.get("view", 0))
+        if document is not None and message["type"] not in ("moved", "reset"):
+            _require(not document.must_move, "a patch led nowhere, and no view moved")
+            if document.untold:
+                document.untold = False
+                if self.moved is not None:
+                    self.moved(document)
         handler(message)
 
     def _on_welcome(self, message: dict[str, Any]) -> None:
@@ -300,7 +313,8 @@ class Replica:
             self._tell(document)
 
     def _tell(self, document: Document) -> None:
-        if self.moved is not None:
+        document.untold = self.may_move(document)
+        if self.moved is not None and not document.untold:
             self.moved(document)
 
     def _document(self, message: dict[str, Any]) -> Document:
@@ -352,13 +366,14 @@ class Replica:
         _require(
             span[0] == document.position, f"from {span[0]}, but we stand at {document.position}"
         )
-        _require(span[1] > span[0], "a patch that leads nowhere, or back")
+        _require(span[1] >= span[0], "a patch that leads back")
         if document.parts is not None:
             _require(span == document.parts_span, "parts of different patches are mixed")
         document.parts_span = span
         document.parts = (document.parts or []) + message["ops"]
         if message.get("more", False):
             return
+        document.must_move = span[1] == span[0]
         operations, document.parts = document.parts, None
         for operation in operations:
             self._apply(document, operation)
@@ -401,12 +416,16 @@ class Replica:
 
     def _on_moved(self, message: dict[str, Any]) -> None:
         document = self._document(message)
+        del self.documents[document.view]
+        there = self.documents.get(message["as"])
+        if there is not None:
+            there.subscriptions |= document.subscriptions
+            return
         if document.parts is not None or message["seq"] != document.position:
             document.complete = False  # the way is lost: a reset must follow
-        del self.documents[document.view]
         document.view = message["as"]
         document.token = None
-        _require(document.view not in self.documents, "a view moved onto another")
+        document.must_move = False
         self.documents[document.view] = document
 
     def _on_reset(self, message: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ with the product (replica.py). What it holds is compared, at every position it i
 plain Python says of the pool as it was then (world.py).
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import floor
@@ -90,6 +91,19 @@ class User:
 
     def visibility(self, pool: PoolId) -> Visibility | None:
         return None if pool in self.hidden_pools else self.rights
+
+
+def _without_removals(payload: str) -> str:
+    """Leave out what names things only to have them forgotten: it was shown under other rights."""
+    messages = json.loads(payload)
+    for message in messages if isinstance(messages, list) else [messages]:
+        if message["type"] == "patch":
+            message["ops"] = [o for o in message["ops"] if o["op"] != "remove"]
+    return canonical(messages)
+
+
+def _hidden_pools(rights: Visibility) -> frozenset[str]:
+    return frozenset({"q"}) if rights == world.RIGHTS[2] else frozenset()
 
 
 @dataclass(eq=False)
@@ -185,6 +199,8 @@ class Scene:
         self.peers: list[Peer] = []
         self.absent: list[Absent] = []
         self.patch_count = 0
+        self._rights_of: dict[int, Visibility] = {}
+        """By the number of a view."""
         self._keys: dict[tuple[str, str, str], str] = {}
         self._seen_ever: dict[Visibility, set[str]] = {rights: set() for rights in world.RIGHTS}
         self._flushing: Iterator[None] | None = None
@@ -269,16 +285,31 @@ class Scene:
         codec = Codec.MSGPACK if binary else Codec.JSON
         outlet = Outlet(room)
         outlet.client = Client(outlet, codec, self.framing, deflate=deflate)
-        user = User(rights, frozenset({"q"}) if rights == world.RIGHTS[2] else frozenset())
+        user = User(rights, _hidden_pools(rights))
         session = Session("s", self.hub, outlet.client, user, Limits(), "server/0")
         replica = Replica(binary=binary, deflate=deflate, keys=self._keys)
         peer = Peer(session, outlet, replica, rights, self._peer_count)
         replica.moved = lambda document: self._check_document(peer, document)
+        replica.may_move = lambda document: (
+            self._rights_of.get(document.view, peer.rights) != peer.rights
+        )
         outlet.may_write_anyway = True
         session.welcome()
         outlet.may_write_anyway = False
         self.peers.append(peer)
         return peer
+
+    def change_rights(self, peer: Peer, rights: Visibility) -> None:
+        """Somebody may see something else from now on; all that was written before was lawful."""
+        self.check()
+        peer.rights = rights
+        user = peer.session.user
+        assert isinstance(user, User)
+        user.rights, user.hidden_pools = rights, _hidden_pools(rights)
+        peer.outlet.may_write_anyway = True
+        peer.session.rights_changed()
+        peer.outlet.may_write_anyway = False
+        self.check()
 
     def subscribe(
         self,
@@ -445,6 +476,8 @@ class Scene:
 
     def check(self) -> None:
         """Check what holds at any moment."""
+        for shared in self.hub.groups.values():
+            self._rights_of[shared.number] = shared.view.visibility
         for peer in self.peers:
             self._search_what_was_written(peer)
             if peer.outlet.room is None and not peer.client.paused:
@@ -461,7 +494,8 @@ class Scene:
             probe = Replica(binary=peer.replica.binary, deflate=peer.client.deflate)
             for data in peer.outlet.waiting[peer.checked :]:
                 for payload in probe.payloads(data):
-                    leaked = world.traces(payload) - self._seen_ever[peer.rights]
+                    told = _without_removals(payload)
+                    leaked = world.traces(told) - self._seen_ever[peer.rights]
                     if leaked:
                         raise Fault(f"{peer} was told of {leaked}")
         peer.checked = len(peer.outlet.waiting)
@@ -480,7 +514,7 @@ class Scene:
         if not pool.store.loaded:
             past = {}
         question: world.Question = document.query
-        shown = question.project(past, peer.rights)
+        shown = question.project(past, self._rights_of[document.view])
         # Of a pool that had not answered yet, `*` gives every class that there is.
         assert shown.keys() <= set(document.classes)
         expected = {cls: shown.get(cls, {}) for cls in document.classes}
@@ -516,6 +550,7 @@ class Scene:
                     continue
                 assert document.complete
                 assert document.parts is None
+                assert not document.untold
                 self._check_position(member, document)
                 self._check_present(peer, document)
 

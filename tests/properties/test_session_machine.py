@@ -137,6 +137,13 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
+    @rule(data=st.data(), rights=world.rights, steps=_steps)
+    def change_rights(self, data, rights, steps):
+        """Somebody may see more, less or something else, whatever he is getting at the moment."""
+        self.here.change_rights(self.any_peer(data), rights)
+        self.here.flush(steps)
+
+    @precondition(lambda self: self.here.peers)
     @rule(
         data=st.data(),
         share=st.none() | st.floats(0, 1),
@@ -223,6 +230,7 @@ class Storm:
         self.steps = {
             self.commit: 45,
             self.pace: 15,
+            self.change_rights: 6,
             self.connect: 10,
             self.drop: 10,
             self.come_back: 10,
@@ -257,6 +265,11 @@ class Storm:
         if peer := self.somebody():
             room = self.rng.choice([0, 0, 200, None, None])
             self.scene.pace(peer, room, takes=self.rng.random() < 0.7)
+
+    def change_rights(self) -> None:
+        if peer := self.somebody():
+            rights = self.rng.choice([world.EVERYTHING, *world.RIGHTS])
+            self.scene.change_rights(peer, rights)
 
     def somebody(self) -> Peer | None:
         return self.rng.choice(self.scene.peers) if self.scene.peers else None

@@ -16,6 +16,7 @@ Guarantee: applying the `ViewChange`s to the projection at `before` gives the pr
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -346,6 +347,26 @@ def changes_between(
         yield from _compare(before, after, ref, classes)
 
 
+def differences(before: Eyes, after: Eyes) -> Iterator[ViewChange | None]:
+    """Tell how one view looks different from another one of the same classes, perhaps later.
+
+    The objects are pinned at once; the looking may be cut into slices, between which
+    `state.keep_up()` must be called of both eyes.
+
+    Yields:
+        A change, or None where there is none.
+    """
+    classes = dict.fromkeys(after.view.classes)
+    pinned = dict.fromkeys(
+        entry.ref
+        for cls in classes
+        for eyes in (before, after)
+        for entry in eyes.state.entries(cls)
+    )
+    for ref in pinned:
+        yield from _compare(before, after, ref, classes.keys())
+
+
 def _change(before: Eyes, after: Eyes, merged: Merged) -> ViewChange | None:
     """Judge a touched object by its own change: who may see it and what it points at stayed."""
     if not merged.existed:
@@ -381,7 +402,7 @@ def _was_in(before: Eyes, ref: Ref) -> bool:
 
 
 def _compare(
-    before: Eyes, after: Eyes, ref: Ref, classes: set[XapiClass]
+    before: Eyes, after: Eyes, ref: Ref, classes: AbstractSet[XapiClass]
 ) -> Iterator[ViewChange | None]:
     """Judge an object by all that the eyes show of it before and after."""
     old, new = before.state.get(ref), after.state.get(ref)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from xoproxy.cache.journal import Expired
 from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.frame import Delivery
+from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Member
-from xoproxy.sessions.messages import Moved
-from xoproxy.sessions.window_group import SharedView
+from xoproxy.sessions.moves import Moves
+from xoproxy.sessions.window_group import SharedView, WindowGroup
 
 _FRAMES_PER_TURN = 2
 """Frames that one member gets before the next one has its turn; each may have to be deflated."""
@@ -32,6 +33,7 @@ class CatchUp:
         counters: of the hub.
         snapshot: returns a group's snapshot, whatever became of its history.
         mark_dirty: has a group read its history.
+        moves: brings members to other groups.
         may_begin: tells whether a member may have a patch now, or has it wait (`pacing.py`).
     """
 
@@ -40,11 +42,13 @@ class CatchUp:
         counters: Counters,
         snapshot: Callable[[SharedView], Delivery],
         mark_dirty: Callable[[SharedView], None],
+        moves: Moves,
         may_begin: Callable[[Member], bool],
     ) -> None:
         self._counters = counters
         self._snapshot = snapshot
         self._mark_dirty = mark_dirty
+        self._moves = moves
         self._may_begin = may_begin
         self._ready: dict[Member, None] = {}
         self._works: deque[Delivery] = deque()
@@ -91,30 +95,18 @@ class CatchUp:
 
     def _serve(self, member: Member) -> None:
         """Write to one member that is behind, until it is current or its socket is full."""
-        client = member.client
         for _ in range(_FRAMES_PER_TURN):
-            if (
-                member.left
-                or client.paused
-                or member in member.group.current
-                or member.awaits_digests
-            ):
+            if self._is_idle(member):
                 return
             delivery = member.delivery
             if member.reset is not None:
-                self._begin_again(member, member.reset)
+                if not self._begin_again(member, member.reset):
+                    return
             elif delivery is None:
                 if not self._go_on(member):
                     return
             elif member.index < len(delivery.frames):
-                frame = member.take(delivery)
-                if delivery.complete and member.index == len(delivery.frames):
-                    # Now, not at its next turn: that may be long after, if this fills its socket.
-                    member.cursor = delivery.to
-                    member.delivery = None
-                client.write(frame)
-                self._counters.frames += 1
-                self._counters.bytes += frame.size
+                self._give(member, delivery)
             elif delivery.lost:
                 member.forget(delivery.lost)
             else:
@@ -122,10 +114,35 @@ class CatchUp:
                 return
         self._ready[member] = None
 
+    def _give(self, member: Member, delivery: Delivery) -> None:
+        """Write the next frame of what a member gets."""
+        frame = member.take(delivery)
+        if delivery.complete and member.index == len(delivery.frames):
+            # Now, not at its next turn: that may be long after, if this fills its socket.
+            member.cursor = delivery.to
+            member.delivery = None
+            member.complete = True
+            if member.target is not None:
+                self._moves.arrived(member, member.target)
+        member.client.write(frame)
+        self._counters.frames += 1
+        self._counters.bytes += frame.size
+
+    def _is_idle(self, member: Member) -> bool:
+        """Tell whether nothing can be done for a member now, or need not be."""
+        if member.left or member.client.paused:
+            return True
+        if member.awaits_digests or member in member.group.current:
+            return True
+        return member.target is not None and self._moves.merge(member, member.target)
+
     def _go_on(self, member: Member) -> bool:
         """Give a member that has got all that it was getting what is next, if anything is."""
         if member.destination is not None:
             return member.destination.take(member)
+        if member.target is not None:
+            self._begin_move(member, member.target)
+            return True
         if member.group.admit(member) or not self._may_begin(member):
             return False
         self._begin_patch(member)
@@ -142,18 +159,33 @@ class CatchUp:
         except Expired:
             member.forget("journal_expired")
 
-    def _begin_again(self, member: Member, reason: str) -> None:
-        """Have a member forget its document and start with a snapshot."""
+    def _begin_move(self, member: Member, target: Group) -> None:
+        try:
+            self._moves.go_on(member, target)
+        except Expired:
+            member.forget("journal_expired")
+
+    def _begin_again(self, member: Member, reason: str) -> bool:
+        """Have a member forget its document and start with a snapshot; tell whether it could."""
+        there = member.target or member.destination
+        group = member.group if there is None else there
+        if isinstance(group, WindowGroup) and group.content is None:
+            return False  # it is served when there is something to show
         self._counters.resets += 1
-        group = member.group
         snapshot = self._snapshot(group)
+        known = member.shown_as or member.group.number
+        if isinstance(there, WindowGroup):
+            there.receive(member)
+        elif there is not None:
+            self._moves.arrived(member, there)
+        told = known == group.number
+        frame = group.reset_frame(reason) if told else group.moved_frame(known, reason)
         member.reset = None
         member.away = False
         member.cursor = group.position
-        if member.shown_as is not None:
-            member.client.send(Moved(member.shown_as, group.number, member.cursor))
-        member.client.write(group.reset_frame(reason))
         member.start(snapshot)
+        member.client.write(frame)
+        return True
 
     def _wait(self, member: Member, delivery: Delivery) -> None:
         """Let a member wait for a delivery's next frames, and somebody build them."""

@@ -30,7 +30,8 @@ class Codec(Enum):
     def binary(self) -> bool:
         return self is Codec.MSGPACK
 
-    def encode(self, message: ServerMessage) -> bytes:
+    def encode(self, message: ServerMessage | Sequence[ServerMessage]) -> bytes:
+        """Encode what one frame holds: a message, or several."""
         return _msgpack_encode(message) if self.binary else _json_encode(message)
 
     def operation(self, operation: Operation) -> bytes:

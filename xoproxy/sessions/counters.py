@@ -14,5 +14,6 @@ class Counters:
     snapshots: int = 0
     resumed: int = 0
     compared: int = 0
+    moved: int = 0
     given_up: int = 0
     """Deliveries that were too much for memory."""

@@ -16,7 +16,7 @@ position get the same bytes object; nothing is encoded twice; frames hold only w
 now.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +33,7 @@ from xoproxy.cache.view import (
     View,
     ViewChange,
     changes_between,
+    differences,
     eyes_at,
     look_at_all,
 )
@@ -41,7 +42,7 @@ from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing, GivenUp
 from xoproxy.sessions.member import Member
-from xoproxy.sessions.messages import Bookmark, Patch, Reset, ServerMessage
+from xoproxy.sessions.messages import Bookmark, Moved, Patch, Reset, ServerMessage
 from xoproxy.sessions.rows import Chunk, Row, SharedRows, make_row
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
 
@@ -95,6 +96,8 @@ class Group:
         self.codec = codec
         self.members: set[Member] = set()
         self.current: dict[Member, None] = {}
+        self.arriving: dict[Member, None] = {}
+        """Members of other groups that come here as soon as they can be told; see `moves.py`."""
         self.paced: set[Member] = set()
         """Members that want patches only so often; see `pacing.py`."""
         self.position = self.store.seq
@@ -112,9 +115,15 @@ class Group:
         self._news: list[Change] | None = []
         """What has happened since and may show here; None to read the journal."""
         self._patches: dict[int, Delivery] = {}
+        self._arrivals: dict[tuple[int, int], Delivery] = {}
+        """By view and position from which they lead here."""
         self._snapshot: Delivery | None = None
         self._digests: ViewDigests | None = None
         self._bookmark: tuple[Cursor, int, Frame] | None = None
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self.members or self.arriving)
 
     @property
     def scanned(self) -> int:
@@ -168,6 +177,7 @@ class Group:
         self._been_read(target)
         if moves:
             self._patches = {self.position: Delivery(target, frames)}
+            self._arrivals = {}
             self._snapshot = None
             self.position = target
 
@@ -205,6 +215,24 @@ class Group:
             self._patches[seq] = delivery
             if len(self._patches) > _PATCHES_KEPT:
                 del self._patches[next(iter(self._patches))]
+        return delivery
+
+    def arrival(self, origin: "Group", seq: int) -> Delivery:
+        """Return what brings a member of another group from `seq` there to `position` here.
+
+        Raises:
+            Expired: the history does not reach back to `seq`.
+        """
+        delivery = self._arrivals.get((origin.number, seq))
+        if delivery is None or delivery.lost:
+            delivery = Delivery(self.position)
+            before = eyes_at(origin.view, self.store, seq)
+            after = eyes_at(self.view, self.store, self.scanned)
+            work = self._build_arrival(delivery.frames, origin.number, delivery.to, before, after)
+            self._make(delivery, work, seq)
+            self._arrivals[origin.number, seq] = delivery
+            if len(self._arrivals) > _PATCHES_KEPT:
+                del self._arrivals[next(iter(self._arrivals))]
         return delivery
 
     def snapshot(self) -> Delivery:
@@ -269,6 +297,7 @@ class Group:
             self._snapshot = None
         self._digests = None  # whoever is being compared holds on to them
         self._patches = {seq: d for seq, d in self._patches.items() if d in waiting}
+        self._arrivals = {}
 
     def restart(self) -> None:
         """Begin again at the present; every member must get a reset first."""
@@ -276,6 +305,7 @@ class Group:
         self._been_read(self.store.seq)
         self.position = self.store.seq
         self._patches = {}
+        self._arrivals = {}
         self._snapshot = None
         self._digests = None
 
@@ -284,9 +314,22 @@ class Group:
         self._dirty_since = None
         self._news = []
 
-    def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
+    def reset(self, reason: str, *, gone: bool = False) -> Reset:
         epoch, seq = self.store.epoch, self.position
-        return self.frame(Reset(self.number, reason, epoch, seq, gone=True if gone else UNSET))
+        return Reset(self.number, reason, epoch, seq, gone=True if gone else UNSET)
+
+    def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
+        return self.frame(self.reset(reason, gone=gone))
+
+    def moved_frame(self, number: int, reason: str | None = None) -> Frame:
+        """Say that a view goes on here, but not with the document at hand.
+
+        Args:
+            number: of that view.
+            reason: why another document begins here; None when the connection has it already.
+        """
+        moved = Moved(number, self.number, self.position)
+        return self.frame(moved if reason is None else [moved, self.reset(reason)])
 
     def bookmark(self) -> Frame:
         """Return the bookmark of the present position; its token reaches as far as was scanned."""
@@ -299,12 +342,15 @@ class Group:
         """Return the bookmark of a member that waits for its beat at an earlier position."""
         return self._bookmark_frame(Cursor(self.store.epoch, position), position)
 
-    def frame(self, message: ServerMessage) -> Frame:
+    def frame(self, message: ServerMessage | Sequence[ServerMessage]) -> Frame:
         return Frame(self.codec.encode(message), binary=self.codec.binary, framing=self._framing)
 
-    def _bookmark_frame(self, cursor: Cursor, position: int) -> Frame:
+    def _bookmark_message(self, cursor: Cursor, position: int) -> Bookmark:
         token = self._signer.sign(cursor, self.store.pool, self.view_hash)
-        return self.frame(Bookmark(self.number, position, token))
+        return Bookmark(self.number, position, token)
+
+    def _bookmark_frame(self, cursor: Cursor, position: int) -> Frame:
+        return self.frame(self._bookmark_message(cursor, position))
 
     def _eyes(self, before: int, after: int) -> tuple[Eyes, Eyes]:
         return eyes_at(self.view, self.store, before), eyes_at(self.view, self.store, after)
@@ -324,6 +370,38 @@ class Group:
         parts: list[Frame] = []
         yield from self._pack(encoded, seq, to, parts)
         frames.extend(parts)
+
+    def _build_arrival(
+        self, frames: list[Frame], number: int, to: int, before: Eyes, after: Eyes
+    ) -> Iterator[None]:
+        """Lead from another view, by its number, to this one, and say that it goes on here.
+
+        `moved` and the bookmark are one frame: a client either knows the new number, with all that
+        it takes to resume, or only the old one.
+        """
+        seq, states = before.state.seq, (before.state, after.state)
+        referrers = before.view.needs_references or after.view.needs_references
+        for preparation in (
+            self.store.index_references() if referrers else (),
+            *(state.prepare(referrers=referrers) for state in states),
+        ):
+            for _ in preparation:
+                yield
+                before.state.keep_up()
+                after.state.keep_up()
+        encoded: list[bytes] = []
+        for done, change in enumerate(differences(before, after), 1):
+            if change is not None:
+                encoded.extend(self._encode_change(change, after))
+            if done % _SLICE == 0:
+                yield
+                before.state.keep_up()
+                after.state.keep_up()
+        parts: list[Frame] = []
+        yield from self._pack(encoded, seq, to, parts, number)
+        cursor = Cursor(self.store.epoch, after.state.seq)
+        moved = Moved(number, self.number, to)
+        frames += [*parts, self.frame([moved, self._bookmark_message(cursor, to)])]
 
     def _encode_between(
         self,
@@ -378,20 +456,28 @@ class Group:
         whole = self.codec.operation(Put("replace", _path(entry), _record(entry, fields)))
         return [whole] if size > _RECORD_SHARE * len(whole) else encoded
 
-    def _pack(self, encoded: list[bytes], seq: int, to: int, frames: list[Frame]) -> Iterator[None]:
+    def _pack(
+        self,
+        encoded: list[bytes],
+        seq: int,
+        to: int,
+        frames: list[Frame],
+        number: int | None = None,
+    ) -> Iterator[None]:
         """Put operations into as many frames as their size asks for, one a step."""
+        number = self.number if number is None else number
         part: list[msgspec.Raw] = []
         room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
         for operation in encoded:
             size = len(operation) + 1
             if size > room and part:
-                frames.append(self.frame(Patch(self.number, seq, to, part, more=True)))
+                frames.append(self.frame(Patch(number, seq, to, part, more=True)))
                 yield
                 part = []
                 room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
             part.append(msgspec.Raw(operation))
             room -= size
-        frames.append(self.frame(Patch(self.number, seq, to, part)))
+        frames.append(self.frame(Patch(number, seq, to, part)))
 
     def _build_comparison(
         self, frames: list[Frame], digests: ViewDigests, claim: Claim
@@ -422,7 +508,7 @@ class Group:
 
     def _prepare(self, state: State) -> Iterator[None]:
         yield from self._index_references(state)
-        yield from state.prepare()
+        yield from state.prepare(referrers=self.view.needs_references)
 
     def _write_rows(
         self,

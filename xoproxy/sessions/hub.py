@@ -14,7 +14,7 @@ still are where the frame begins.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 
@@ -24,6 +24,7 @@ from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
 from xoproxy.model import Batch, PoolId
+from xoproxy.sessions import moves
 from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim
@@ -32,11 +33,12 @@ from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
+from xoproxy.sessions.moves import Moves
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.relief import Relief
 from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
 from xoproxy.sessions.routing import Routing
-from xoproxy.sessions.tokens import TokenSigner, ViewHash, view_hash
+from xoproxy.sessions.tokens import TokenSigner, ViewHash, under_rights, view_hash
 from xoproxy.sessions.window_group import SharedView, WindowGroup
 from xoproxy.sessions.windows import Windows
 
@@ -93,8 +95,9 @@ class Hub:
         self._dirty: dict[Group, None] = {}
         self._relief = Relief(framing.ledger, frames_total_bytes)
         self._pacing = Pacing()
+        self._moves = Moves(self.counters, self._pacing, self._mark_dirty, self._vacated)
         self._catch_up = CatchUp(
-            self.counters, self._snapshot, self._mark_dirty, self._pacing.may_begin
+            self.counters, self._snapshot, self._mark_dirty, self._moves, self._pacing.may_begin
         )
         self.windows = Windows(
             framing,
@@ -116,10 +119,8 @@ class Hub:
         """End all views of a pool; their members are told."""
         self.windows.remove_pool(self.pools.pop(pool))
         for group in self._routings.pop(pool):
-            frame = group.reset_frame("pool_removed", gone=True)
-            for member in list(group.members):
-                member.client.write(frame)
-                self._leave(member)
+            for member in [*group.members, *group.arriving]:
+                self.end(member)
 
     def loaded(self, pool: PoolId) -> None:
         """A pool was listed for the first time: its views begin with a snapshot of it."""
@@ -187,6 +188,7 @@ class Hub:
         snapshot = self._snapshot(group) if start is None and not compares else None
         member = Member(client, group, group.position if start is None else start)
         member.awaits_digests = compares
+        member.complete = start is not None
         member.subscriptions.add(subscription)
         self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)
@@ -206,12 +208,25 @@ class Hub:
         self._wake()
         return self._info(group, member.cursor, mode)
 
+    @staticmethod
+    def shows(client: Client, subscription: MessageId, pool: PoolId) -> bool:
+        """Tell whether a subscription has a view of its own of a pool."""
+        return any(
+            subscription in member.subscriptions
+            and isinstance(member.group, Group)
+            and member.group.store.pool == pool
+            for member in client.members.values()
+        )
+
     def resume_positions(self, points: Iterable[ResumePoint]) -> ResumePositions:
         """Read a client's resume tokens, each once; those that we did not make are left out."""
         return read_resume_points(self._signer, points)
 
     def compare(self, member: Member, claim: Claim) -> None:
         """Send a member that was awaited what differs from what it says that it holds."""
+        if member.target is not None:
+            self.begin_again(member, moves.REASON)
+            return
         group = member.group
         assert isinstance(group, Group)  # noqa: S101 - nobody comes back to a window
         try:
@@ -239,6 +254,39 @@ class Hub:
                 self._set_rate(member, subscription, None)
             if not member.subscriptions:
                 self._leave(member)
+
+    def rights_changed(self, client: Client, rights: Callable[[PoolId], Visibility | None]) -> None:
+        """Judge all views of a client anew; nothing that it may not have is written from here on.
+
+        Args:
+            client: whose.
+            rights: tells those on a pool; None if it may not be seen at all.
+        """
+        self._catch_up.add(moves.take_back(client))
+        for member in list(client.members.values()):
+            here = member.target or member.group
+            if isinstance(here, WindowGroup):
+                self.windows.rights_changed(member, rights)
+                continue
+            visibility = rights(here.store.pool)
+            if visibility is None:
+                self.end(member)
+            elif visibility != here.view.visibility:
+                self._move(member, here, visibility)
+        self._wake()
+
+    def _move(self, member: Member, here: Group, visibility: Visibility) -> None:
+        view = replace(here.view, visibility=visibility)
+        hash_ = under_rights(here.view_hash.query, visibility.scope)
+        self._moves.begin(member, self._group_of(here.store, view, hash_, here.codec))
+        self._catch_up.add([member])
+
+    def end(self, member: Member) -> None:
+        """Tell a member that its pool is not there any more, for it at least."""
+        group = member.group
+        assert isinstance(group, Group)  # noqa: S101
+        member.client.write(group.reset_frame("pool_removed", gone=True))
+        self._leave(member)
 
     def bookmarks(self) -> Iterator[None]:
         """Send everybody who is up to date a token that reaches to now, in slices."""
@@ -321,9 +369,9 @@ class Hub:
         return bool(self._unrouted or self._dirty) or self.windows.is_dirty
 
     def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
-        if not group.members:
+        if not group.in_use:
             return  # gone meanwhile
-        if group.paced and self._pacing.postpones(group):
+        if group.paced and not group.arriving and self._pacing.postpones(group):
             return
         cursor = group.position
         try:
@@ -375,7 +423,7 @@ class Hub:
                 continue
             data = frame.wire(deflate=True) if client.deflate else plain
             if len(client.members) > 1:
-                client.gather(data)
+                client.gather(member, data)
                 gathered[client] = None
             else:
                 client.put(data)
@@ -411,6 +459,10 @@ class Hub:
             masks=query.masks,
             visibility=visibility,
         )
+        hash_ = view_hash(query.view_key, visibility.scope, view.classes)
+        return self._group_of(store, view, hash_, codec)
+
+    def _group_of(self, store: Store, view: View, hash_: ViewHash, codec: Codec) -> Group:
         key = store.pool, view, codec
         group = self.groups.get(key)
         if group is None:
@@ -419,7 +471,7 @@ class Hub:
                 self._next_view(),
                 routing,
                 view,
-                self._hash(query, view),
+                hash_,
                 codec,
                 self._framing,
                 self._signer,
@@ -429,10 +481,6 @@ class Hub:
             self.groups[key] = group
             routing.add(group)
         return group
-
-    @staticmethod
-    def _hash(query: Query, view: View) -> ViewHash:
-        return view_hash(query.view_key, view.visibility.scope, view.classes)
 
     def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
         """Find where a client may go on; None when it must have a snapshot."""
@@ -505,8 +553,15 @@ class Hub:
         group.paced.discard(member)
         self._pacing.release(member)
         member.client.members.pop(group.number, None)
-        if not group.members:
-            del self.groups[self._key(group)]
+        self._moves.dismiss(member)
+        if not group.in_use:
+            self._vacated(group)
+
+    def _vacated(self, group: Group) -> None:
+        """Forget a group that nobody belongs to."""
+        key = self._key(group)
+        if self.groups.get(key) is group:
+            del self.groups[key]
             if group.store.pool in self._routings:
                 self._routings[group.store.pool].remove(group)
             self._dirty.pop(group, None)

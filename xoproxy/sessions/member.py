@@ -14,6 +14,7 @@ from xoproxy.sessions.messages import MessageId, ServerMessage
 
 if TYPE_CHECKING:
     from xoproxy.sessions.frame import Framing
+    from xoproxy.sessions.group import Group
     from xoproxy.sessions.window_group import SharedView, WindowGroup
 
 _NO_RATES: Mapping[MessageId, float] = MappingProxyType({})
@@ -45,6 +46,7 @@ class Client:
         "codec",
         "deflate",
         "framing",
+        "gathered",
         "members",
         "outbox",
         "outlet",
@@ -64,6 +66,8 @@ class Client:
         self._outbox_bytes = 0
         self.outbox: list[bytes] = []
         """Frames of several views that leave in one write at the end of a flush."""
+        self.gathered: list[Member] = []
+        """Whose frames these are."""
 
     def send(self, message: ServerMessage) -> None:
         """Write a message of its own: a reply, an announcement."""
@@ -77,9 +81,10 @@ class Client:
             self.flush()
             self.outlet.write(frame.wire(deflate=self.deflate))
 
-    def gather(self, data: bytes) -> None:
+    def gather(self, member: "Member", data: bytes) -> None:
         """Take a frame that shall leave together with others; much is written at once."""
         self.outbox.append(data)
+        self.gathered.append(member)
         self._outbox_bytes += len(data)
         if self._outbox_bytes > _GATHERED_BYTES:
             self.flush()
@@ -89,8 +94,14 @@ class Client:
         if self.outbox:
             if not self.closed:
                 self.outlet.write(b"".join(self.outbox))
-            self.outbox.clear()
-            self._outbox_bytes = 0
+            self.discard()
+
+    def discard(self) -> list["Member"]:
+        """Forget what was gathered; return whose it was."""
+        self.outbox.clear()
+        self._outbox_bytes = 0
+        members, self.gathered = self.gathered, []
+        return members
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
@@ -111,6 +122,7 @@ class Member:
         "awaits_digests",
         "away",
         "client",
+        "complete",
         "cursor",
         "delivery",
         "destination",
@@ -122,6 +134,7 @@ class Member:
         "reset",
         "shown_as",
         "subscriptions",
+        "target",
         "waits_at",
     )
 
@@ -134,6 +147,10 @@ class Member:
         self.left = False
         self.away = False
         """Whether it left, goes elsewhere or must begin again: then it gets no patch."""
+        self.complete = False
+        """Whether the client holds a whole document, of `cursor` or of where the group stands."""
+        self.target: Group | None = None
+        """The group to which its user's rights take it as soon as it can be told."""
         self.destination: WindowGroup | None = None
         """The window to which it goes as soon as it has got all that it is getting."""
         self.shown_as: int | None = None
@@ -171,6 +188,7 @@ class Member:
 
     def take(self, delivery: Delivery) -> Frame:
         """Take the next frame of what it gets."""
+        self.complete = False
         if delivery.is_shared:
             self.index += 1
             return delivery.frames[self.index - 1]
@@ -183,5 +201,6 @@ class Member:
         if self.delivery is None:
             self.shown_as = None  # it was told
         self.delivery = None
+        self.complete = False
         self.reset = reason
         self.away = True

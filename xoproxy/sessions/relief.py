@@ -61,7 +61,7 @@ def _held(groups: Iterable[SharedView]) -> dict[Delivery, bool]:
     for group in groups:
         if isinstance(group, Group):  # what windows keep is small
             group.forget_unused()
-        for member in group.members:
+        for member in (*group.members, *group.arriving):
             delivery = member.delivery
             if delivery is not None:
                 held[delivery] = held.get(delivery, True) and member.client.paused

@@ -134,16 +134,31 @@ class Session:
         self.welcome()
 
     def pool_added(self, pool: PoolId) -> None:
-        """Show a new pool to the subscriptions that asked for all pools."""
+        """Show a pool, new for this user, to the subscriptions that asked for all pools."""
         for id_, subscription in self._subscriptions.items():
             if not subscription.follows_pools or pool == PROXY_POOL:
                 continue
             if subscription.query.window is not None:
                 self._add_to_window(id_, pool)
                 continue
+            if self._hub.shows(self.client, id_, pool):
+                continue
             views = self._join(id_, subscription.query, [pool])
             if views:
                 self.client.send(Subscribed(id_, views))
+
+    def rights_changed(self) -> None:
+        """Judge everything by the rights that the user has now; from here on nothing else is sent.
+
+        Views of pools that he may see no more end; those of pools that he may see now begin.
+        """
+        self._hub.rights_changed(self.client, self._rights)
+        for pool in self._hub.pools:
+            self.pool_added(pool)
+
+    def _rights(self, pool: PoolId) -> Visibility | None:
+        """Return the user's rights on a pool; None if it does not exist for him."""
+        return self.user.visibility(pool) if pool in self._hub.pools else None
 
     def _handle(self, raw: dict[str, Any]) -> Effect | None:
         message = client_message(raw)
@@ -201,7 +216,7 @@ class Session:
 
     def _visibility(self, pool: PoolId) -> Visibility:
         """Return the user's rights; a pool that is not there and one that he may not see alike."""
-        visibility = self.user.visibility(pool) if pool in self._hub.pools else None
+        visibility = self._rights(pool)
         if visibility is None:
             raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no pool {pool!r}")
         return visibility

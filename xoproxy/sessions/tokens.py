@@ -35,7 +35,12 @@ class ViewHash:
 
 def view_hash(view_key: bytes, scope: str, classes: tuple[str, ...]) -> ViewHash:
     """Name what a view shows: query, rights and the classes of its document."""
-    return ViewHash(_digest((view_key, classes)), _digest((view_key, classes, scope)))
+    return under_rights(_digest((view_key, classes)), scope)
+
+
+def under_rights(query: bytes, scope: str) -> ViewHash:
+    """Name what the same query shows under some rights."""
+    return ViewHash(query, _digest((query, scope)))
 
 
 def _digest(parts: tuple[object, ...]) -> bytes:

@@ -4,7 +4,7 @@ A content is a plain value: at most a thousand rows, which contents that follow 
 what leads from any content to any other is their difference, without a look at history.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -77,7 +77,7 @@ class WindowWriter:
         """Begin to make a delivery; what windows hold meanwhile is small."""
         delivery.make(work, self._framing.ledger, 0)
 
-    def frame(self, message: ServerMessage) -> Frame:
+    def frame(self, message: ServerMessage | Sequence[ServerMessage]) -> Frame:
         return Frame(self._codec.encode(message), binary=self._codec.binary, framing=self._framing)
 
     def patch(

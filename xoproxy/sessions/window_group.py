@@ -234,16 +234,22 @@ class WindowGroup:
         except Expired:
             member.forget("journal_expired")  # it begins again there, and comes then
             return True
+        self.receive(member)
+        member.start(delivery)
+        if origin is not self:
+            member.shown_as = origin.number
+        return True
+
+    def receive(self, member: Member) -> None:
+        """Make a member of another window one of this one's."""
+        origin = member.group
+        assert isinstance(origin, WindowGroup)  # noqa: S101
         origin.drop(member)
         del self.arriving[member]
         self.join(member)
         member.destination = None
         member.away = False
-        member.start(delivery)
-        if origin is not self:
-            member.shown_as = origin.number
         self._sweep(origin)
-        return True
 
     def join(self, member: Member) -> None:
         member.group = self
@@ -333,7 +339,15 @@ class WindowGroup:
         return self._snapshot
 
     def reset_frame(self, reason: str) -> Frame:
-        return self._writer.frame(Reset(self.number, reason, EPOCH, self.position))
+        return self._writer.frame(self._reset(reason))
+
+    def moved_frame(self, number: int, reason: str) -> Frame:
+        """Say that another window's view goes on here, with another document."""
+        moved = Moved(number, self.number, self.position)
+        return self._writer.frame([moved, self._reset(reason)])
+
+    def _reset(self, reason: str) -> Reset:
+        return Reset(self.number, reason, EPOCH, self.position)
 
 
 SharedView = Group | WindowGroup

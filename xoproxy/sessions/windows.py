@@ -26,6 +26,7 @@ from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Framing
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ViewInfo
+from xoproxy.sessions.moves import REASON
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.window_content import WindowWriter
 from xoproxy.sessions.window_group import EPOCH, WindowGroup
@@ -152,7 +153,31 @@ class Windows:
         """Have a subscription's window show the objects of a pool more."""
         member = _member(client, subscription)
         here = self._destination(member)
-        self._rescope(member, here, here.listing.scope.with_pool(store, visibility))
+        if (store, visibility) not in here.listing.scope.pools:
+            self._rescope(member, here, here.listing.scope.with_pool(store, visibility))
+
+    def rights_changed(self, member: Member, rights: Callable[[PoolId], Visibility | None]) -> None:
+        """Have a window show what its user may see now; nothing else is written from here on.
+
+        Args:
+            member: its.
+            rights: tells those on a pool; None if it may not be seen at all.
+        """
+        here = self._destination(member)
+        scope = here.listing.scope
+        for store, visibility in scope.pools:
+            now = rights(store.pool)
+            if now is None:
+                scope = scope.without_pool(store)
+            elif now != visibility:
+                scope = scope.with_pool(store, now)
+        if scope != here.listing.scope:
+            if member.delivery is None:
+                member.shown_as = None  # it was told
+            self._rescope(member, here, scope)
+            if not member.complete or member.shown_as is not None:
+                member.reset = member.reset or REASON
+            member.delivery = None
 
     def leave(self, member: Member) -> None:
         """Forget a member that is gone."""

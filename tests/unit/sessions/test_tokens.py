@@ -14,8 +14,8 @@ VIEW = view_hash(b"query", "everything", ("VM",))
 SIGNER = TokenSigner(KEY)
 TOKEN = SIGNER.sign(CURSOR, POOL, VIEW)
 GOLDEN = (
-    "lgKlZXBvY2jNEmeoazN2OXcyYWLEEFyLSDb5YQe6J_qG8URF2"
-    "DjEEEE7zCj2LZHx9HgBepf8E-T4r6YKZ5jfUvln2KuCLyFD"
+    "lgKlZXBvY2jNEmeoazN2OXcyYWLEEFyLSDb5YQe6J_qG8URF"
+    "2DjEEOavd133XoPlN9OF6tq90jMH3VLoh1odgxRx3dSoUlfh"
 )
 OLDER = "lQGlZXBvY2jNEmeoazN2OXcyYWLEELypNWmY-J_rL3j2E0d6tKxsgvK9dpWEz5SG6g5VoCfq"
 
