@@ -38,7 +38,7 @@ _OURS = {
     listing: ["_SLICE"],
     window_content: ["_SLICE"],
     window_group: ["_SLICE", "_CONTENTS_KEPT", "_PATCHES_KEPT"],
-    windows: ["_REFRESHED_PER_STEP", "_BUILT_PER_TURN"],
+    windows: ["_ROWS_PER_STEP", "_BUILT_PER_TURN"],
     ordered_list: ["_BLOCK"],
 }
 _steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])

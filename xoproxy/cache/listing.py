@@ -85,10 +85,6 @@ class News:
     objects: set[str] = field(default_factory=set)
     parts: set["Part"] = field(default_factory=set)
 
-    def concern(self, part: "Part", name: str) -> bool:
-        """Tell whether an object may look different."""
-        return name in self.objects or part in self.parts
-
 
 @dataclass(slots=True, eq=False)
 class Part:
@@ -97,7 +93,7 @@ class Part:
     Args:
         store: the pool.
         view: shows whole records of all objects that match.
-        prefix: what the names of its objects begin with in windows.
+        prefix: with their keys behind it, names its objects where several pools meet.
         scanned: how far the pool's history was read; None if it must be built.
         held: place and counted values of each object.
         is_dirty: whether something was committed since.
@@ -109,10 +105,6 @@ class Part:
     scanned: int | None = None
     held: dict[Key, tuple[SortKey, FacetValues]] = field(default_factory=dict)
     is_dirty: bool = False
-
-    def name(self, key: Key) -> str:
-        """Name an object in windows, where several pools meet."""
-        return self.prefix + key
 
 
 class Listing:
@@ -219,9 +211,9 @@ class Listing:
                 self._put(part, entry, fields)
             case Leave(_, key):
                 self._drop(part, key)
-                self.news.objects.add(part.name(key))
+                self.news.objects.add(part.prefix + key)
             case Update(entry, old, new):
-                self.news.objects.add(part.name(entry.key))
+                self.news.objects.add(part.prefix + entry.key)
                 if any(old.get(name) != new.get(name) for name in self._deciding):
                     whole = after.look(entry)
                     assert whole is not None  # noqa: S101 - what is updated is in the view

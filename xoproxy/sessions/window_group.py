@@ -147,14 +147,14 @@ class WindowGroup:
     def _look(self, old: Content, seq: int) -> Generator[None, None, Content]:
         """Cut the content from the listing; rows that look as before stay the same objects."""
         listing = self.listing
-        total, facets = listing.total, listing.facets
+        different, rebuilt = listing.news.objects, listing.news.parts
         rows: dict[str, Row] = {}
         eyes: dict[Part, Eyes] = {}
         looked = 0
         for part, ref, key in listing.slice(self.span):
-            name = part.name(key)
+            name = part.prefix + key
             row = old.rows.get(name)
-            if row is None or listing.news.concern(part, name):
+            if row is None or name in different or part in rebuilt:
                 if part not in eyes:
                     eyes[part] = self._eyes(part)
                 fields = _row_fields(eyes[part], part, ref, name)
@@ -167,7 +167,7 @@ class WindowGroup:
                     for each in eyes.values():
                         each.state.keep_up()
             rows[name] = row
-        return Content(rows, total, facets)
+        return Content(rows, listing.total, listing.facets)
 
     def _eyes(self, part: Part) -> Eyes:
         """Look at a pool as it stood where the listing has read it."""
@@ -357,7 +357,7 @@ SharedView = Group | WindowGroup
 def _row_fields(eyes: Eyes, part: Part, ref: Ref, name: str) -> Fields | None:
     """Return an object as a window shows it; None if it is not there, or not in the view."""
     entry = eyes.state.get(ref)
-    if entry is None or part.name(entry.key) != name:
+    if entry is None or part.prefix + entry.key != name:
         return None
     fields = eyes.look(entry)
     return None if fields is None else {**own_fields(ref, part.store.pool), **fields}

@@ -31,7 +31,8 @@ from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.window_content import WindowWriter
 from xoproxy.sessions.window_group import EPOCH, WindowGroup
 
-_REFRESHED_PER_STEP = 8
+_ROWS_PER_STEP = 400
+"""Rows of windows that take up news in one step; what is looked at has steps of its own."""
 _BUILT_PER_TURN = 4
 """Steps of building that are taken though there are changes."""
 
@@ -248,7 +249,8 @@ class Windows:
     def _publish(
         self, listing: Listing, offer: Callable[[WindowGroup, int], None]
     ) -> Iterator[None]:
-        for number, group in enumerate(list(self._by_listing[listing]), 1):
+        rows = 0
+        for group in list(self._by_listing[listing]):
             position = group.position
             try:
                 yield from group.refresh()
@@ -259,8 +261,10 @@ class Windows:
                 offer(group, position)
                 self._serve(group.ahead)
                 group.ahead.clear()
-            if number % _REFRESHED_PER_STEP == 0:
+            rows += group.span.count
+            if rows >= _ROWS_PER_STEP:
                 yield
+                rows = 0
         listing.news = News()
 
     def begin(self, until: Callable[[], bool]) -> Iterator[None]:
