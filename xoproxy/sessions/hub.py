@@ -235,6 +235,7 @@ class Hub:
             self._restart(group, "journal_expired")
             comparison = group.comparison(claim)
         member.awaits_digests = False
+        member.cursor = comparison.to  # as with any snapshot; what it holds is at no position
         member.start(comparison)
         self._catch_up.add([member])
         self._wake()

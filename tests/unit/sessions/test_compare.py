@@ -343,6 +343,25 @@ class TestAnswer:
         assert (snapshot["buckets"], snapshot["last"], snapshot["keys"]) == ([], True, [])
         assert bookmark["type"] == "bookmark"
 
+    def test_another_subscription_behind_its_last_message_is_told_where_it_leads(self, desk):
+        back = Back(desk)
+        forget_history(desk)
+        desk.commit(upsert("a", name_label="changed", power_state="Running"))
+        forget_history(desk)
+        client, view = back.returns()
+        desk.commit(upsert("a", name_label="again", power_state="Running"))
+        forget_history(desk)
+        desk.flush()
+        back.says(client, view)
+        client.line.room = 0  # one frame, and it is full: the bookmark is still to come
+        desk.flush()
+        (last,) = client.hears()
+        assert last["last"]
+        client.says("subscribe", id=2, query=VMS)
+
+        (answer,) = client.hears()
+        assert [(v["mode"], v["seq"]) for v in answer["views"]] == [("same", last["seq"])]
+
     def test_only_what_differs_comes_in_chunks(self, desk):
         desk.commit(*many(500))
         back = Back(desk)
