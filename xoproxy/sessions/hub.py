@@ -378,7 +378,8 @@ class Hub:
         try:
             yield from group.advance()
         except Expired:
-            self._restart(group, "journal_expired")
+            if group.in_use:  # otherwise its pool may have gone meanwhile
+                self._restart(group, "journal_expired")
             return
         if group.is_dirty and group.members:
             self._dirty[group] = None
