@@ -24,6 +24,10 @@ class Relay:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def lead_to(self, url: str) -> None:
+        """Relay new connections to the port of another URL."""
+        self._target = int(url.rpartition(":")[2])
+
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:

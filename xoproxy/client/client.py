@@ -312,13 +312,11 @@ class Client:
             if subscription.leaving and self._signal.error is None:
                 await self._answer(subscription.id)
 
-    async def move_window(self, subscription: Subscription, offset: int, count: int) -> None:
-        """Ask for other rows, and wait until the proxy has heard it; use `Window.move`."""
+    def move_window(self, subscription: Subscription, offset: int, count: int) -> None:
+        """Ask for other rows; use `Window.move`."""
         self._signal.check()
         self._protocol.move_window(subscription, offset, count)
         self.follower.wake()
-        with contextlib.suppress(Disconnected):  # then it will be asked for where it was moved to
-            await self.ping()
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -375,6 +373,9 @@ class Client:
         self.connection = None
         for event in events:
             self._happened(event)
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for live in self._live.values():
             live.woken()
 
@@ -385,11 +386,13 @@ class Client:
     def _happened(self, event: Event) -> None:
         match event:
             case Changed(slot, deltas):
-                if live := self._live.get(slot.subscription.id):
+                live = self._live.get(slot.subscription.id)
+                if live is not None:  # a view is a mapping: it is false when it is empty
                     live.happened(slot, deltas)
-            case Asked(subscription):
-                if live := self._live.get(subscription.id):
-                    live.woken()
+                if live is self._links:
+                    self._wake_all()  # what is stale may be different
+            case Asked(subscription) if subscription.id in self._live:
+                self._live[subscription.id].woken()
             case SignedIn(welcome):
                 self._signed_in, self.trouble = True, None
                 self._message_bytes = welcome.limits.get("message_bytes", _MESSAGE_BYTES)
@@ -408,9 +411,10 @@ class Client:
                 pass
 
     def _failed(self, id_: MessageId, error: Error) -> None:
-        if (answer := self._answers.get(id_)) and not answer.done():
+        answer, live = self._answers.get(id_), self._live.get(id_)
+        if answer is not None and not answer.done():
             answer.set_exception(error)
-        elif live := self._live.get(id_):
+        elif live is not None:
             live.refused(error)
             if id_ not in self._protocol.subscriptions:
                 del self._live[id_]

@@ -330,7 +330,9 @@ class Protocol:
         del self.subscriptions[subscription.id]
         for slot in subscription.slots.values():
             number = slot.replica.number
-            if self._replicas.get(number) is slot.replica and not any(self._slots(slot.replica)):
+            if any(self._slots(slot.replica)):
+                slot.shown = slot.shown.copy()  # which stays as it is, while others go on
+            elif self._replicas.get(number) is slot.replica:
                 del self._replicas[number]
 
     def _settle(self, id_: MessageId, result: Any) -> list[Event]:  # noqa: ANN401 - JSON

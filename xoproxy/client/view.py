@@ -30,6 +30,9 @@ class Live:
         self._signal = Signal()
         self._listeners: WeakSet[Changes] = WeakSet()
         self._closed = False
+        self._since: Changes | None = None
+        if subscription.slots:  # held in another life: the first who listens is told what differs
+            self._since = self.changes()
 
     @property
     def id(self) -> int | str:
@@ -49,7 +52,10 @@ class Live:
         return self._subscription.complete
 
     def changes(self) -> Changes:
-        """Listen to changes from now on."""
+        """Listen to changes from now on; the first time, from the state that was handed in."""
+        if self._since is not None:
+            since, self._since = self._since, None
+            return since
         changes = Changes(self._signal)
         if self._closed:
             changes.end()

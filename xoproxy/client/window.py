@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xoproxy.client.document import Delta, Document
+from xoproxy.client.document import Document
 from xoproxy.client.errors import Error
 from xoproxy.client.objects import Object
+from xoproxy.client.replica import Replica
 from xoproxy.client.subscription import Slot, Subscription
 from xoproxy.client.view import Found, Live
 
@@ -18,7 +19,6 @@ class Window(Live):
 
     def __init__(self, client: "Client", subscription: Subscription) -> None:
         super().__init__(client, subscription)
-        self._happened_count = 0
         self._refusal: Error | None = None
 
     @property
@@ -61,13 +61,10 @@ class Window(Live):
         wanted = offset, self.count if count is None else count
         if wanted == (self.offset, self.count):
             return
-        before = self._number
-        self._happened_count, self._refusal = 0, None
-        await self._client.move_window(self._subscription, *wanted)
-        # The answer is a patch, and `moved` if the number changes; none of them names the request.
-        while self._number == before and not self._happened_count and self._refusal is None:
-            await self.updated()
-        while not self.is_current:
+        before, self._refusal = self._view, None
+        self._client.move_window(self._subscription, *wanted)
+        # No answer names the request; but other rows are another view.
+        while self._refusal is None and (self._view == before or not self.is_current):
             await self.updated()
         if self._refusal is not None:
             raise self._refusal
@@ -91,10 +88,6 @@ class Window(Live):
     def __repr__(self) -> str:
         return f"<Window {self.id}: {len(self)} rows from {self.offset}, of {self.total}>"
 
-    def happened(self, slot: Slot, deltas: list[Delta]) -> None:
-        self._happened_count += 1
-        super().happened(slot, deltas)
-
     def refused(self, error: Error) -> None:
         """A subscription that was never answered has failed; else it was a move."""
         if self._subscription.answered:
@@ -104,8 +97,9 @@ class Window(Live):
             super().refused(error)
 
     @property
-    def _number(self) -> int | None:
-        return None if self._slot is None else self._slot.replica.number
+    def _view(self) -> tuple[Replica, int] | None:
+        """Which view it is at present; numbers of different connections say nothing."""
+        return None if self._slot is None else (self._slot.replica, self._slot.replica.number)
 
     @property
     def _slot(self) -> Slot | None:
