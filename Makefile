@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint check foreign format bench bench-full lock clean
+.PHONY: help demo test lint check foreign format bench bench-full soak soak-steps lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
@@ -16,6 +16,8 @@ help:
 	@echo "make check   the same, with unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
 	@echo "make bench-full  how cost grows with clients, objects and changes, as curves"
+	@echo "make soak    2,000 clients, 300 changes/s, 30 minutes (SOAK='--minutes 5')"
+	@echo "make soak-steps  1,000,000 random steps on the property tests' scenes (STEPS=)"
 	@echo "make lock    write constraints.txt anew"
 
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -70,6 +72,13 @@ $(VENV)/.bench: $(VENV)/.dev
 
 bench-full: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.growth
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(SOAK)
+
+STEPS ?= 1000000
+soak-steps: $(VENV)/.dev
+	$(BIN)/python -m tests.soak.storms --steps $(STEPS)
 
 # Versions only: no address of any package index may stand in it.
 lock:

@@ -106,6 +106,7 @@ class System:
     url: str
     token: str
     pool_id: str
+    pool_url: str
 
     def clients(
         self, query: object = None, *, sleepers: int = 0, sleeper_buffer: int = 0, pace: int = 50
@@ -152,4 +153,4 @@ async def system(hosts: int, vms: int, *, speed: float = 1.0) -> AsyncIterator[S
             child(*python("benchmarks.proxy", pool_url), processor=PROXY_PROCESSOR)
         )
         started = await proxy.answer()
-        yield System(pool, proxy, started["url"], started["token"], started["pool"])
+        yield System(pool, proxy, started["url"], started["token"], started["pool"], pool_url)
