@@ -42,7 +42,12 @@ export const operation: fc.Arbitrary<Operation> = fc
     fc.constantFrom("add", "replace", "remove"),
     fc.constantFrom(...CLASSES),
     fc.constantFrom(...KEYS),
-    fc.option(fc.tuple(fc.constantFrom(...FIELDS), fc.option(fc.constantFrom("", "0", "a/b")))),
+    fc.option(
+      fc.tuple(
+        fc.constantFrom(...FIELDS),
+        fc.option(fc.constantFrom("", "0", "1", "2", "01", "-", "a/b")),
+      ),
+    ),
     value,
     object,
   )

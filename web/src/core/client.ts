@@ -61,6 +61,8 @@ export interface SubscribeOptions {
 
 /** Below this, a document is loaded sooner than compared. */
 const COMPARE_FROM = 500;
+/** Long work is cut into pieces of so many ms, so that a page stays responsive. */
+const SLICE_MS = 8;
 const PATIENCE: Patience = { quietMs: 30_000, answerMs: 10_000 };
 
 export class Client {
@@ -113,6 +115,7 @@ export class Client {
     const compareFrom = options.compareFrom ?? COMPARE_FROM;
     const view = new LiveView(this, query, { compareFrom, keep: options.keep });
     this.#views.add(view);
+    view.refresh();
     const { storage } = this.#options;
     if (storage && options.keep !== undefined) void this.#restore(view, storage, options.keep);
     else this.#begin(view);
@@ -374,14 +377,17 @@ export class Client {
   async #summarise(session: Session, part: Replica): Promise<void> {
     const { summarise } = await import("./digests.ts");
     const steps = summarise(part.document);
-    for (;;) {
-      const step = steps.next();
-      if (step.done) {
-        const { buckets, digests, held } = step.value;
-        return session.compare(part, buckets, digests, held);
+    let pause = performance.now() + SLICE_MS;
+    let step = steps.next();
+    while (!step.done) {
+      if (performance.now() > pause) {
+        await new Promise(resolve => setTimeout(resolve));
+        pause = performance.now() + SLICE_MS;
       }
-      await new Promise(resolve => setTimeout(resolve));
+      step = steps.next();
     }
+    const { buckets, digests, held } = step.value;
+    session.compare(part, buckets, digests, held);
   }
 
   #setPhase(phase: Phase): void {

@@ -13,7 +13,7 @@ import type { Buckets } from "./replica.ts";
 const DIGEST_BYTES = 8;
 const MOST_BUCKETS = 16_384;
 const OBJECTS_A_BUCKET = 4;
-const OBJECTS_A_SLICE = 64;
+const OBJECTS_A_STEP = 16;
 
 const utf8 = new TextEncoder();
 
@@ -50,7 +50,7 @@ export function objectDigest(cls: string, key: string, object: XapiObject): Uint
   return sha256(utf8.encode(text)).subarray(0, DIGEST_BYTES);
 }
 
-/** Summarise a document, in slices: the caller takes steps and does other things between them. */
+/** Summarise a document, step by step, so that the caller can do other things in between. */
 export function* summarise(
   document: Document,
   buckets = bucketCount(document.size),
@@ -64,7 +64,7 @@ export function* summarise(
     objectDigest(cls, key, object).forEach((byte, i) => {
       digests[bucket * DIGEST_BYTES + i] = (digests[bucket * DIGEST_BYTES + i] ?? 0) ^ byte;
     });
-    if (++number % OBJECTS_A_SLICE === 0) yield;
+    if (++number % OBJECTS_A_STEP === 0) yield;
   }
   return { buckets, digests: base64(digests), held };
 }

@@ -126,15 +126,20 @@ export class Document {
   }
 }
 
-/** Say how an object under a key came to be another; nothing when they are equal. */
+/**
+ * Say how an object under a key came to be another; nothing when they are equal.
+ *
+ * @param touched The only fields that can differ, if that is known.
+ */
 export function objectChanges(
   cls: string,
   key: string,
   previous: XapiObject | undefined,
   object: XapiObject | undefined,
+  touched?: Iterable<string>,
 ): Change[] {
   if (previous && object && previous.$ref === object.$ref) {
-    const fields = changedMembers(previous, object);
+    const fields = changedMembers(previous, object, touched);
     return fields.length ? [{ kind: "updated", class: cls, key, object, previous, fields }] : [];
   }
   const changes: Change[] = [];

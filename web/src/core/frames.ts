@@ -7,11 +7,19 @@
 import { type Change, objectChanges, type WindowMember } from "./document.ts";
 import type { Listener } from "./listeners.ts";
 import type { LiveView } from "./live.ts";
-import type { PoolId } from "./messages.ts";
+import type { PoolId, XapiObject } from "./messages.ts";
 import type { Batch } from "./replica.ts";
 
+/** An object before its first change, and behind its last one. */
+interface Span {
+  readonly class: string;
+  readonly key: string;
+  readonly before: XapiObject | undefined;
+  after: XapiObject | undefined;
+}
+
 interface Pending {
-  readonly changes: Map<string, Change>;
+  readonly spans: Map<string, Span>;
   readonly members: Set<WindowMember>;
 }
 
@@ -29,8 +37,8 @@ export function everyFrame(
   let stopped = false;
   const flush = () => {
     if (stopped) return;
-    const batches = [...pools].map(([pool, { changes, members }]) => {
-      return { pool, changes: [...changes.values()], members: [...members] };
+    const batches = [...pools].map(([pool, { spans, members }]) => {
+      return { pool, changes: merged(spans.values()), members: [...members] };
     });
     pools.clear();
     listener(batches.filter(batch => batch.changes.length || batch.members.length));
@@ -39,10 +47,10 @@ export function everyFrame(
     if (pools.size === 0) schedule(flush);
     let pending = pools.get(batch.pool);
     if (!pending) {
-      pending = { changes: new Map(), members: new Set() };
+      pending = { spans: new Map(), members: new Set() };
       pools.set(batch.pool, pending);
     }
-    for (const change of batch.changes) merge(pending.changes, change);
+    for (const change of batch.changes) extend(pending.spans, change);
     for (const member of batch.members) pending.members.add(member);
   });
   return () => {
@@ -51,19 +59,21 @@ export function everyFrame(
   };
 }
 
-/** Lead from before the first change of an object to behind its last one. */
-function merge(changes: Map<string, Change>, change: Change): void {
-  // By reference: a key can come to stand for another object when a document is loaded anew.
-  const object = change.kind === "removed" ? change.previous : change.object;
-  const id = `${change.class}/${change.key}/${object.$ref}`;
-  const first = changes.get(id);
-  changes.delete(id); // the order is that of the last changes: what goes, goes before what comes
-  if (!first) {
-    changes.set(id, change);
-    return;
-  }
-  const before = first.kind === "added" ? undefined : first.previous;
+function extend(spans: Map<string, Span>, change: Change): void {
+  const before = change.kind === "added" ? undefined : change.previous;
   const after = change.kind === "removed" ? undefined : change.object;
-  const [merged] = objectChanges(change.class, change.key, before, after);
-  if (merged) changes.set(id, merged);
+  // By reference, too: a key may stand for another object when a document is loaded anew.
+  const id = `${change.class}/${change.key}/${(after ?? before)?.$ref}`;
+  const span = spans.get(id);
+  if (span) span.after = after;
+  else spans.set(id, { class: change.class, key: change.key, before, after });
+}
+
+/** Removals first, as everywhere. */
+function merged(spans: Iterable<Span>): Change[] {
+  const changes = [...spans].flatMap(span => {
+    return objectChanges(span.class, span.key, span.before, span.after);
+  });
+  const removed = changes.filter(change => change.kind === "removed");
+  return [...removed, ...changes.filter(change => change.kind !== "removed")];
 }

@@ -249,6 +249,7 @@ export class LiveView {
       this.#parts.set(part.pool, part);
       this.publish(between(part.pool, new Document(saved.classes), part.shown));
     }
+    this.refresh();
   }
 
   /** @internal */

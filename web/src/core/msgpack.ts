@@ -10,10 +10,13 @@
 import type { Codec } from "./codec.ts";
 import { Fault } from "./errors.ts";
 import type { Value } from "./messages.ts";
+import { setMember } from "./values.ts";
 
 const DEEPEST = 100;
 const SHORT_TEXT = 24;
+const KNOWN_TEXTS = 1024;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
+const knownTexts: (string | undefined)[] = new Array(KNOWN_TEXTS);
 const toUtf8 = new TextEncoder();
 
 export const msgpack: Codec = {
@@ -124,18 +127,32 @@ class Reader {
   #text(bytes: number): string {
     const at = this.#step(bytes);
     if (this.#at > this.#bytes.length) throw new Fault("a frame ends inside a text");
-    // The decoder costs more to call than a short text of ASCII takes by hand.
-    if (bytes <= SHORT_TEXT) {
-      let text = "";
-      let i = at;
-      for (; i < this.#at; i++) {
-        const byte = this.#bytes[i] as number;
-        if (byte >= 0x80) break;
-        text += String.fromCharCode(byte);
-      }
-      if (i === this.#at) return text;
-    }
+    return bytes <= SHORT_TEXT ? this.#shortText(at) : this.#longText(at);
+  }
+
+  #longText(at: number): string {
     return utf8.decode(this.#bytes.subarray(at, this.#at));
+  }
+
+  /** Names and values like "Running" come thousands of times: each is made once, and kept once. */
+  #shortText(at: number): string {
+    let hash = 0;
+    for (let i = at; i < this.#at; i++) hash = (hash * 31 + (this.#bytes[i] as number)) | 0;
+    const slot = hash & (KNOWN_TEXTS - 1);
+    const known = knownTexts[slot];
+    if (known !== undefined && this.#is(known, at)) return known;
+    const text = this.#longText(at);
+    knownTexts[slot] = text;
+    return text;
+  }
+
+  /** Say whether a text stands here. One beyond ASCII has fewer characters than bytes, and is not. */
+  #is(text: string, at: number): boolean {
+    if (text.length !== this.#at - at) return false;
+    for (let i = 0; i < text.length; i++) {
+      if (text.charCodeAt(i) !== this.#bytes[at + i]) return false;
+    }
+    return true;
   }
 
   #array(size: number, depth: number): Value[] {
@@ -150,21 +167,10 @@ class Reader {
       const name = this.value(depth + 1);
       if (typeof name !== "string") throw new Fault("a map has a key that is no text");
       const value = this.value(depth + 1);
-      if (name === "__proto__") own(map, name, value);
-      else map[name] = value;
+      setMember(map, name, value);
     }
     return map;
   }
-}
-
-/** Assigning would set the prototype. */
-function own(map: object, name: string, value: Value): void {
-  Object.defineProperty(map, name, {
-    value,
-    configurable: true,
-    enumerable: true,
-    writable: true,
-  });
 }
 
 function exact(integer: bigint): number | bigint {

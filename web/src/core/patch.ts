@@ -24,6 +24,8 @@ interface Touched {
   readonly key: string;
   readonly previous: XapiObject | undefined;
   object: XapiObject | undefined;
+  /** The fields that were played on; undefined: the object was put or removed whole. */
+  fields: Set<string> | undefined;
 }
 
 export interface Applied {
@@ -72,6 +74,8 @@ class Edit {
     const [cls = "", key, field, name, ...beyond] = segments(operation.path);
     if (key === undefined) return this.#playOnWindow(cls, operation);
     const touched = this.#touch(cls, key);
+    if (field === undefined) touched.fields = undefined;
+    else touched.fields?.add(field);
     if (field === undefined) touched.object = playedOnObject(touched.object, operation);
     else if (!touched.object) throw misfit(operation, "there is no such object");
     else if (name === undefined) touched.object = played(touched.object, field, operation);
@@ -81,8 +85,8 @@ class Edit {
 
   commit(): Applied {
     const changes: Change[] = [];
-    for (const { class: cls, key, previous, object } of this.#touched.values()) {
-      const made = objectChanges(cls, key, previous, object);
+    for (const { class: cls, key, previous, object, fields } of this.#touched.values()) {
+      const made = objectChanges(cls, key, previous, object, fields);
       if (made.length === 0) continue; // equal to what is there, or added and removed again
       if (object) this.#document.put(cls, key, object);
       else this.#document.delete(cls, key);
@@ -99,7 +103,7 @@ class Edit {
     let touched = this.#touched.get(id);
     if (!touched) {
       const previous = objects.get(key);
-      touched = { class: cls, key, previous, object: previous };
+      touched = { class: cls, key, previous, object: previous, fields: new Set() };
       this.#touched.set(id, touched);
     }
     return touched;

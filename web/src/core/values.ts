@@ -20,23 +20,36 @@ export function same(
   return isMap(a) && isMap(b) && changedMembers(a, b).length === 0;
 }
 
-/** Name the members that differ. */
-export function changedMembers(before: Members, after: Members): string[] {
-  const changed: string[] = [];
-  for (const name of Object.keys(after)) {
-    if (!Object.hasOwn(before, name) || !same(before[name], after[name])) changed.push(name);
-  }
-  for (const name of Object.keys(before)) {
-    if (!Object.hasOwn(after, name)) changed.push(name);
-  }
-  return changed;
+/**
+ * Name the members that differ.
+ *
+ * @param touched The only ones that can, if that is known.
+ */
+export function changedMembers(
+  before: Members,
+  after: Members,
+  touched: Iterable<string> = new Set([...Object.keys(before), ...Object.keys(after)]),
+): string[] {
+  return [...touched].filter(name => {
+    const there = Object.hasOwn(after, name);
+    return Object.hasOwn(before, name) !== there || !same(before[name], after[name]);
+  });
 }
 
-// Both work for any name: a computed member of a literal is always an own one, `__proto__` too,
-// where an assignment would set the prototype.
+/** Set a member, whatever its name: assigning `__proto__` would set the prototype. */
+export function setMember(object: object, name: string, value: Value): void {
+  if (name === "__proto__") {
+    const writable = { configurable: true, enumerable: true, writable: true };
+    Object.defineProperty(object, name, { value, ...writable });
+  } else {
+    (object as Record<string, Value>)[name] = value;
+  }
+}
 
 export function withMember<T extends Members>(object: T, name: string, value: Value): T {
-  return { ...object, [name]: value };
+  const copy = { ...object };
+  setMember(copy, name, value);
+  return copy;
 }
 
 export function withoutMember<T extends Members>(object: T, name: string): T {

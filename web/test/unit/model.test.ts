@@ -268,4 +268,4 @@ test("whatever the proxy does, what is shown is the pool", () => {
     { numRuns: 300 },
   );
   expect(Math.min(...Object.values(modes))).toBeGreaterThan(50);
-}, 30_000);
+});

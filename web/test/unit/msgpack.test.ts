@@ -14,7 +14,7 @@ const { tree } = fc.letrec(tie => ({
     fc.constant(null),
     fc.boolean(),
     fc.maxSafeInteger(),
-    fc.double({ noNaN: true }),
+    fc.double({ noNaN: true }).filter(number => !Object.is(number, -0)), // the other one loses it
     fc.string({ unit: "grapheme", maxLength: 70 }),
     fc.array(tie("tree"), { maxLength: 20 }),
     fc.dictionary(fc.string(), tie("tree"), { maxKeys: 20, noNullPrototype: true }),
@@ -41,6 +41,7 @@ describe("MessagePack", () => {
         expect(decode(encode(value as Any))).toEqual(value);
       }),
     );
+    expect(decode(encode(-0))).toBe(-0);
     const odd = JSON.parse('{"__proto__":1}');
     expect(Object.entries(decode(encode(odd)) as object)).toEqual([["__proto__", 1]]);
   });
