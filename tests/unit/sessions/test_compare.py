@@ -485,6 +485,18 @@ class TestAnswer:
         back.says(second, view)
         assert group._digests is not old
 
+    def test_hashes_from_before_history_are_not_used(self, desk, back):
+        first, view = back.returns()
+        back.says(first, view)
+        desk.flush()
+        desk.commit(upsert("d", name_label="later"))
+        desk.flush()
+        forget_history(desk)
+        second, view = back.returns()
+        back.says(second, view)
+        desk.flush()
+        assert "reset" not in types(second.hears())
+
     def test_history_that_goes_while_hashes_are_made(self, desk):
         """Rights look at other objects: what they were like must be known to the end."""
         desk.commit(*many(100, tags=["red"]))
