@@ -427,6 +427,8 @@ class Replica:
         document.token = None
         document.must_move = False
         self.documents[document.view] = document
+        if document.untold and document.complete:
+            self._tell(document)
 
     def _on_reset(self, message: dict[str, Any]) -> None:
         document = self._document(message)

@@ -165,6 +165,12 @@ class Machine(RuleBasedStateMachine):
     def drop(self, data, share):
         self.here.drop(self.any_peer(data), share)
 
+    @precondition(lambda self: self.here.peers)
+    @rule(data=st.data(), rights=world.rights, steps=_steps)
+    def change_rights(self, data, rights, steps):
+        self.here.change_rights(self.any_peer(data), rights)
+        self.here.flush(steps)
+
     @rule(steps=_steps)
     def toggle_a_pool(self, steps):
         self.here.toggle_a_pool()
@@ -203,6 +209,7 @@ class Storm:
             self.look: 4,
             self.subscribe: 2,
             self.unsubscribe: 3,
+            self.change_rights: 4,
             self.toggle_a_pool: 2,
         }
 
@@ -261,6 +268,11 @@ class Storm:
     def drop(self) -> None:
         if peer := self.somebody():
             self.scene.drop(peer, self.rng.choice([None, self.rng.random()]))
+
+    def change_rights(self) -> None:
+        if peer := self.somebody():
+            rights = self.rng.choice([world.EVERYTHING, *world.RIGHTS])
+            self.scene.change_rights(peer, rights)
 
     def toggle_a_pool(self) -> None:
         self.scene.toggle_a_pool()

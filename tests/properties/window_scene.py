@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.properties import world
 from tests.properties.replica import Document, Fault, canonical
-from tests.properties.scene import POOLS, Absent, Peer, Scene
+from tests.properties.scene import POOLS, Absent, Peer, Scene, _hidden_pools
 from tests.properties.window_world import Shown, Span, WindowQuestion
 from xoproxy.cache.view import Visibility
 
@@ -60,9 +60,7 @@ class WindowScene(Scene):
         """Ask for a window."""
         self._request_count += 1
         id_ = self._request_count
-        hidden = peer.rights == world.RIGHTS[2]
-        shown = tuple(p for p in pools or POOLS if not (hidden and p == "q"))
-        self.glances[peer.number, id_] = Glance(question, shown, [span])
+        self.glances[peer.number, id_] = Glance(question, tuple(pools or POOLS), [span])
         peer.asked[id_] = question
         peer.asked_ever[id_] = question, self.now_s
         peer.replica.will_subscribe(id_, question, [])
@@ -96,6 +94,12 @@ class WindowScene(Scene):
 
     # --- what must be true ---
 
+    def check(self) -> None:
+        for shown in self.hub.windows.groups:
+            ((_, rights), *_) = shown.listing.scope.pools
+            self._rights_of[shown.number] = rights
+        super().check()
+
     def _document(self, peer: Peer, id_: int) -> Document | None:
         documents = peer.replica.documents.values()
         return next((d for d in documents if id_ in d.subscriptions), None)
@@ -107,19 +111,21 @@ class WindowScene(Scene):
         (id_,) = document.subscriptions
         glance = self.glances[peer.number, id_]
         held = _held(document)
-        late = {pool: len(self.timelines[pool]) for pool in glance.pools}
-        for pool in glance.pools:
+        rights = self._rights_of[document.view]
+        hidden = _hidden_pools(rights)
+        late = {p: len(self.timelines[p]) for p in glance.pools if p not in hidden}
+        for pool in late:
             fits = (
                 states[pool]
                 for states in _tuples(glance.seen, late, pool)
-                if held in self._expected(glance, peer.rights, states)
+                if held in self._expected(glance, rights, states)
             )
             seen = next(fits, None)
             if seen is None:
                 states = {p: n - 1 for p, n in late.items()}
                 raise Fault(
                     f"{peer} holds at {document.position}\n{held}\nwhich {glance} never was;"
-                    f" now it is\n{self._expected(glance, peer.rights, states)}"
+                    f" now it is\n{self._expected(glance, rights, states)}"
                 )
             glance.seen[pool] = seen
 
@@ -140,7 +146,8 @@ class WindowScene(Scene):
         if glance.asked_at is not None:
             assert document.position > glance.asked_at, "moving a window was not answered"
         glance.asked_at = None
-        states = {pool: len(self.timelines[pool]) - 1 for pool in glance.pools}
+        hidden = _hidden_pools(peer.rights)
+        states = {p: len(self.timelines[p]) - 1 for p in glance.pools if p not in hidden}
         assert [_held(document)] == self._expected(glance, peer.rights, states)
 
     def _expected(self, glance: Glance, rights: Visibility, states: dict[str, int]) -> list[str]:
