@@ -27,8 +27,8 @@ class Glance:
     """The one that is shown, and those asked for since."""
     seen: dict[str, int] = field(default_factory=dict)
     """Pool -> the earliest state in which it can be what was shown last."""
-    asked_at: int | None = None
-    """The position at which the window was to be moved last."""
+    asked_at: tuple[int, int] | None = None
+    """How many resets there were when the window was to be moved last, and its position."""
 
 
 class WindowScene(Scene):
@@ -38,6 +38,8 @@ class WindowScene(Scene):
         self.timelines: dict[str, list[world.Pool]] = {pool: [] for pool in POOLS}
         self.glances: dict[tuple[int, int], Glance] = {}
         """By peer and subscription."""
+        self._changed: set[int] = set()
+        """Peers whose rights are not those that they had at first."""
         self._answers: dict[Any, Shown] = {}
         super().__init__(**sizes)
 
@@ -56,6 +58,19 @@ class WindowScene(Scene):
         self.timelines["q"].append({})
         super().toggle_a_pool()
 
+    def connect(self, **options: Any) -> Peer:
+        """Somebody comes; once his rights changed, any patch may be one that leads to them."""
+        peer = super().connect(**options)
+        of_pools = peer.replica.may_move
+        peer.replica.may_move = lambda document: (
+            of_pools(document) if document.pool else peer.number in self._changed
+        )
+        return peer
+
+    def change_rights(self, peer: Peer, rights: Visibility) -> None:
+        self._changed.add(peer.number)
+        super().change_rights(peer, rights)
+
     def look(self, peer: Peer, question: WindowQuestion, span: Span, pools: Any = None) -> None:
         """Ask for a window."""
         self._request_count += 1
@@ -72,7 +87,7 @@ class WindowScene(Scene):
         glance = self.glances[peer.number, id_]
         glance.spans.append(span)
         document = self._document(peer, id_)
-        glance.asked_at = None if document is None else document.position
+        glance.asked_at = document and (len(document.resets), document.position)
         peer.request(type="window", id=id_, window=list(span))
         self.check()
 
@@ -129,6 +144,16 @@ class WindowScene(Scene):
                 )
             glance.seen[pool] = seen
 
+    def check_the_quiet(self) -> None:
+        for peer in self.peers:
+            if not peer.client.paused:
+                peer.read()
+                for document in peer.replica.documents.values():
+                    if document.pool is None and document.untold:  # nothing followed it
+                        document.untold = False
+                        self._check_document(peer, document)
+        super().check_the_quiet()
+
     def _check_position(self, member: Any, document: Document) -> None:
         if document.pool is not None:
             super()._check_position(member, document)
@@ -144,7 +169,8 @@ class WindowScene(Scene):
         glance = self.glances[peer.number, id_]
         del glance.spans[:-1]
         if glance.asked_at is not None:
-            assert document.position > glance.asked_at, "moving a window was not answered"
+            now = len(document.resets), document.position
+            assert now > glance.asked_at, "moving a window was not answered"
         glance.asked_at = None
         hidden = _hidden_pools(peer.rights)
         states = {p: len(self.timelines[p]) - 1 for p in glance.pools if p not in hidden}

@@ -120,7 +120,7 @@ class CatchUp:
         if delivery.complete and member.index == len(delivery.frames):
             # Now, not at its next turn: that may be long after, if this fills its socket.
             member.cursor = delivery.to
-            member.delivery = None
+            member.delivery = member.shown_as = None
             member.complete = True
             if member.target is not None:
                 self._moves.arrived(member, member.target)

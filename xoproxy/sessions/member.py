@@ -198,8 +198,6 @@ class Member:
         """Give up what it was getting: it must begin again."""
         if self.awaits_digests:
             return  # it is at no position that could have been lost
-        if self.delivery is None:
-            self.shown_as = None  # it was told
         self.delivery = None
         self.complete = False
         self.reset = reason

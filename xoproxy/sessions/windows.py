@@ -173,8 +173,6 @@ class Windows:
             elif now != visibility:
                 scope = scope.with_pool(store, now)
         if scope != here.listing.scope:
-            if member.delivery is None:
-                member.shown_as = None  # it was told
             self._rescope(member, here, scope)
             if not member.complete or member.shown_as is not None:
                 member.reset = member.reset or REASON
