@@ -95,7 +95,9 @@ class Hub:
         self._dirty: dict[Group, None] = {}
         self._relief = Relief(framing.ledger, frames_total_bytes)
         self._pacing = Pacing()
-        self._moves = Moves(self.counters, self._pacing, self._mark_dirty, self._vacated)
+        self._moves = Moves(
+            self.counters, self._pacing, self._set_rate, self._mark_dirty, self._vacated
+        )
         self._catch_up = CatchUp(
             self.counters, self._snapshot, self._mark_dirty, self._moves, self._pacing.may_begin
         )

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from xoproxy.sessions.counters import Counters
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Client, Member
+from xoproxy.sessions.messages import MessageId
 from xoproxy.sessions.pacing import Pacing
 
 REASON = "rights_changed"
@@ -31,6 +32,7 @@ class Moves:
     Args:
         counters: of the hub.
         pacing: of the hub.
+        set_rate: notes at which rate a subscription shows a member's view.
         read: has a group read its history in the next flush.
         vacated: called with a group that nobody belongs to any more.
     """
@@ -39,11 +41,13 @@ class Moves:
         self,
         counters: Counters,
         pacing: Pacing,
+        set_rate: Callable[[Member, MessageId, float | None], None],
         read: Callable[[Group], None],
         vacated: Callable[[Group], None],
     ) -> None:
         self._counters = counters
         self._pacing = pacing
+        self._set_rate = set_rate
         self._read = read
         self._vacated = vacated
 
@@ -96,7 +100,7 @@ class Moves:
             return False
         for subscription in member.subscriptions:
             other.subscriptions.add(subscription)
-            self._pacing.set_rate(other, subscription, member.rates.get(subscription))
+            self._set_rate(other, subscription, member.rates.get(subscription))
         member.client.write(target.moved_frame(member.group.number))
         member.left = True
         member.client.members.pop(member.group.number)

@@ -250,17 +250,18 @@ class Routing:
             by_ref.setdefault(change.ref, []).append(change)
         before, after = State(self.store, from_seq), State(self.store, to_seq)
         self._states = {from_seq: before, to_seq: after}
-        yield from self._prepare(before, after)
+        # Groups that come meanwhile are late, or begin later: what they ask for need not be read.
+        referrers = bool(self._derived or self._mentions)
+        yield from self._prepare(before, after, referrers=referrers)
         for number, (ref, changes) in enumerate(by_ref.items(), 1):
-            for group in self._concerned(ref, changes, (before, after)):
+            for group in self._concerned(ref, changes, (before, after), referrers=referrers):
                 _add(news, group, changes)
             if number % _SLICE == 0:
                 yield
                 before.keep_up()
                 after.keep_up()
 
-    def _prepare(self, *states: State) -> Iterator[None]:
-        referrers = bool(self._derived or self._mentions)
+    def _prepare(self, *states: State, referrers: bool) -> Iterator[None]:
         if referrers:
             for _ in self.store.index_references():
                 yield
@@ -273,7 +274,12 @@ class Routing:
                     each.keep_up()
 
     def _concerned(
-        self, ref: Ref, changes: Sequence[Change], states: tuple[State, State]
+        self,
+        ref: Ref,
+        changes: Sequence[Change],
+        states: tuple[State, State],
+        *,
+        referrers: bool,
     ) -> _Groups:
         """Find the groups that changes of one object concern."""
         found: _Groups = {}
@@ -287,13 +293,20 @@ class Routing:
         for state in states:
             if self._own.reads(cls):
                 self._own.find(state.get(ref), found)
-            if self._derived.is_selective:
-                for entry in with_anchors(state, ref):
-                    self._derived.find(entry, found)
-            if came_or_went and self._mentions:
-                for referrer in list(state.referrers(ref)):
-                    self._mentions.find(state.get(referrer), found)
+            if referrers:
+                self._find_by_others(state, ref, found, came_or_went=came_or_went)
         return found
+
+    def _find_by_others(
+        self, state: State, ref: Ref, found: _Groups, *, came_or_went: bool
+    ) -> None:
+        """Find groups by the objects that this one goes with, and by those that refer to it."""
+        if self._derived.is_selective:
+            for entry in with_anchors(state, ref):
+                self._derived.find(entry, found)
+        if came_or_went and self._mentions:
+            for referrer in list(state.referrers(ref)):
+                self._mentions.find(state.get(referrer), found)
 
 
 def _names(changes: Iterable[Change]) -> set[str]:

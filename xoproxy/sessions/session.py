@@ -305,7 +305,9 @@ class Session:
         member = self.client.members.get(expectation.view)
         if member is None:
             raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no view {expectation.view}")
-        if member.group.has_changed(Key(expectation.key), expectation.seq):
+        # As it shall be shown from now on, be it that the client was not told yet.
+        group = member.target or member.group
+        if group.has_changed(Key(expectation.key), expectation.seq):
             raise RequestRefused(
                 ErrorCode.CONFLICT, f"object {expectation.key!r} has changed since it was shown"
             )

@@ -103,7 +103,8 @@ class Talker:
         """Return the messages that came since the last time."""
         writes, self.line.writes = self.line.writes, []
         decode = msgspec.msgpack.decode if self.client.codec.binary else msgspec.json.decode
-        return [decode(p) for data in writes for p in self._reader.feed(data)]
+        frames = [decode(p) for data in writes for p in self._reader.feed(data)]
+        return [m for f in frames for m in (f if isinstance(f, list) else [f])]
 
     def hears_of(self, *types: str) -> list[dict[str, Any]]:
         return [m for m in self.hears() if m["type"] in types]
