@@ -8,6 +8,7 @@ beside the document first, so that one that does not fit leaves nothing behind.
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import UNSET
 
 from xoproxy.client.errors import ProtocolFault
@@ -15,6 +16,7 @@ from xoproxy.client.messages import Operation
 
 Members = dict[str, Any]
 """An object: XAPI's fields, and ours, which begin with `$`."""
+_encode = msgspec.json.Encoder(order="sorted").encode
 WINDOW_MEMBERS = ("order", "total", "facets")
 
 
@@ -71,9 +73,22 @@ class Document:
     # --- changing it -----------------------------------------------------------------------------
 
     def put_rows(
-        self, cls: str, fields: Sequence[str], keys: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        cls: str,
+        fields: Sequence[str],
+        keys: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        before: "Document | None" = None,
     ) -> None:
         """Take rows of a snapshot.
+
+        Args:
+            cls: of all of them.
+            fields: names of their values.
+            keys: one for each.
+            rows: values.
+            before: what was held; objects that are still the same are taken from there, so that
+                two documents share them, and are compared quickly when the last row is there.
 
         Raises:
             ProtocolFault: they do not fit.
@@ -85,12 +100,15 @@ class Document:
         objects = self.classes.get(cls)
         if objects is None:
             raise ProtocolFault(f"class {cls} came without being asked for")
+        known = {} if before is None else before.classes.get(cls, {})
         for key, row in zip(keys, rows, strict=True):
             if len(row) != len(fields):
                 raise ProtocolFault("a row of a snapshot has not as many values as fields")
-            objects[key] = dict(zip(fields, row, strict=True))
-            if not _is_object(objects[key]):
+            members = dict(zip(fields, row, strict=True))
+            if not _is_object(members):
                 raise ProtocolFault("a snapshot has objects without `$ref`")
+            was = known.get(key)
+            objects[key] = was if was is not None and _same(was, members) else members
         self._places = None
 
     def patch(self, operations: Iterable[Operation]) -> list[Delta]:
@@ -141,10 +159,15 @@ def difference(before: Document, after: Document) -> list[Delta]:
         old = {_identity(m): (key, m) for key, m in before.classes.get(cls, {}).items()}
         for key, members in after.classes.get(cls, {}).items():
             _, was = old.pop(_identity(members), (key, None))
-            if was is not members and was != members:
+            if was is None or not _same(was, members):
                 came.append(Delta(cls, key, was, members))
         went += [Delta(cls, key, members, None) for key, members in old.values()]
     return went + came
+
+
+def _same(one: Members, other: Members) -> bool:
+    """Compare by value and type: for Python, 1 is True."""
+    return one is other or (one == other and _encode(one) == _encode(other))
 
 
 def _is_object(value: object) -> bool:

@@ -304,6 +304,8 @@ class Protocol:
                 replica.hold(self._own(held, before.document), before.token)
         elif info.mode != "snapshot":
             raise ProtocolFault(f"a view begins in mode {info.mode}")
+        elif held is not None:
+            replica.follow(held.shown)
         self._replicas[info.view] = replica
         return replica
 

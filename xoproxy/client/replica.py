@@ -31,8 +31,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_comparing", "_parts", "_span", "classes", "complete", "document", "epoch", "number",
-        "pool", "position", "token",
+        "_before", "_comparing", "_parts", "_span", "classes", "complete", "document", "epoch",
+        "number", "pool", "position", "token",
     )  # fmt: skip
 
     def __init__(self, info: ViewInfo) -> None:
@@ -44,6 +44,8 @@ class Replica:
         self.token: str | None = None
         self.complete = False
         self._comparing = False
+        self._before: Document | None = None
+        """What was whole before what is coming."""
         self.document = self._empty()
         self._parts: list[Operation] = []
         self._span: tuple[int, int] | None = None
@@ -60,6 +62,10 @@ class Replica:
         """Go on with a document that was whole at the position."""
         self.document, self.token = document, token
         self.complete = True
+
+    def follow(self, document: Document) -> None:
+        """Know what was whole before, to share what is the same."""
+        self._before = document
 
     def compare(self, document: Document) -> None:
         """Take a document whose position is of no more use: parts of it will be replaced."""
@@ -88,7 +94,9 @@ class Replica:
             count = digests.bucket_count(len(self.document))
             digests.empty_buckets(self.document, message.buckets, count)
             self._comparing = False
-        self.document.put_rows(message.cls, message.fields, message.keys, message.rows)
+        self.document.put_rows(
+            message.cls, message.fields, message.keys, message.rows, self._before
+        )
         if message.last:
             self._finish(message)
 
@@ -101,6 +109,7 @@ class Replica:
                 self.document.window["facets"] = message.facets
         self.position = message.seq
         self.complete = True
+        self._before = None
 
     def patch(self, message: Patch) -> list[Delta] | None:
         """Take a patch, or a part of one, which changes nothing: None."""
@@ -150,6 +159,8 @@ class Replica:
         self._span = None
 
     def _restart(self, position: int) -> None:
+        if self.complete:
+            self._before = self.document
         self.document = self._empty()
         self.position = position
         self.complete = self._comparing = False
