@@ -127,6 +127,8 @@ class Peer:
     """Every subscription that there was, and when it was made."""
     shown_by: dict[int, set[int]] = field(default_factory=dict)
     """View -> all the subscriptions that have shown it."""
+    unread_rights: set[Visibility] = field(default_factory=set)
+    """Those under which something was written that was not read yet."""
     checked: int = 0
     """How many of the writes that wait were searched for what must not be in them."""
 
@@ -150,6 +152,7 @@ class Peer:
         self.checked = 0
         for data in waiting:
             self.replica.receive(data)
+        self.unread_rights.clear()
         assert self.replica.is_between_frames
 
 
@@ -291,7 +294,7 @@ class Scene:
         peer = Peer(session, outlet, replica, rights, self._peer_count)
         replica.moved = lambda document: self._check_document(peer, document)
         replica.may_move = lambda document: (
-            self._rights_of.get(document.view, peer.rights) != peer.rights
+            {self._rights_of.get(document.view, peer.rights)} != {peer.rights, *peer.unread_rights}
         )
         outlet.may_write_anyway = True
         session.welcome()
@@ -302,6 +305,8 @@ class Scene:
     def change_rights(self, peer: Peer, rights: Visibility) -> None:
         """Somebody may see something else from now on; all that was written before was lawful."""
         self.check()
+        if peer.outlet.waiting:
+            peer.unread_rights.add(peer.rights)
         peer.rights = rights
         user = peer.session.user
         assert isinstance(user, User)

@@ -56,6 +56,8 @@ _FEW_OPERATIONS = 4
 _RECORD_SHARE = 0.6
 """A patch of an object longer than this share of its record gives way to the record."""
 _FRAME_OVERHEAD_BYTES = 128
+_BEHIND_BYTES = 256
+"""Room for `moved`, or for a bookmark."""
 _NEWS_KEPT = 256
 """A group that more changes concern reads the journal."""
 _PATCHES_KEPT = 32
@@ -376,8 +378,9 @@ class Group:
     ) -> Iterator[None]:
         """Lead from another view, by its number, to this one, and say that it goes on here.
 
-        `moved` and the bookmark are one frame: a client either knows the new number, with all that
-        it takes to resume, or only the old one.
+        The end of the patch, `moved` and the bookmark are one frame. A client that was cut off
+        between them would hold the new content by the old number, and resume with a token of the
+        old rights: should they come back, we would take it for what they showed.
         """
         seq, states = before.state.seq, (before.state, after.state)
         referrers = before.view.needs_references or after.view.needs_references
@@ -398,10 +401,11 @@ class Group:
                 before.state.keep_up()
                 after.state.keep_up()
         parts: list[Frame] = []
-        yield from self._pack(encoded, seq, to, parts, number)
         cursor = Cursor(self.store.epoch, after.state.seq)
         moved = Moved(number, self.number, to)
-        frames += [*parts, self.frame([moved, self._bookmark_message(cursor, to)])]
+        behind: list[ServerMessage] = [moved, self._bookmark_message(cursor, to)]
+        yield from self._pack(encoded, seq, to, parts, number, behind)
+        frames += parts
 
     def _encode_between(
         self,
@@ -463,21 +467,27 @@ class Group:
         to: int,
         frames: list[Frame],
         number: int | None = None,
+        behind: Sequence[ServerMessage] = (),
     ) -> Iterator[None]:
-        """Put operations into as many frames as their size asks for, one a step."""
+        """Put operations into as many frames as their size asks for, one a step.
+
+        What is to stand right behind the patch goes into the last one, too.
+        """
         number = self.number if number is None else number
         part: list[msgspec.Raw] = []
-        room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
+        overhead_bytes = _FRAME_OVERHEAD_BYTES + len(behind) * _BEHIND_BYTES
+        room = self._frame_bytes - overhead_bytes
         for operation in encoded:
             size = len(operation) + 1
             if size > room and part:
                 frames.append(self.frame(Patch(number, seq, to, part, more=True)))
                 yield
                 part = []
-                room = self._frame_bytes - _FRAME_OVERHEAD_BYTES
+                room = self._frame_bytes - overhead_bytes
             part.append(msgspec.Raw(operation))
             room -= size
-        frames.append(self.frame(Patch(number, seq, to, part)))
+        last = Patch(number, seq, to, part)
+        frames.append(self.frame([last, *behind] if behind else last))
 
     def _build_comparison(
         self, frames: list[Frame], digests: ViewDigests, claim: Claim

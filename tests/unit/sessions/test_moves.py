@@ -58,6 +58,22 @@ class TestMove:
         assert moved == {"type": "moved", "view": view, "as": view + 1, "seq": 3}
         assert (bookmark["type"], bookmark["view"], bookmark["seq"]) == ("bookmark", view + 1, 3)
 
+    def test_only_the_whole_of_it_leads_from_one_number_to_the_other(self):
+        """A client cut off in between would resume the new content with a token of the old."""
+        desk = begun(frame_bytes=400)
+        desk.commit(*[vm(f"b{number}", "blue", name_label="x" * 100) for number in range(10)])
+        client, _ = connected(desk)
+        change(client, BLUE)
+        desk.flush()
+        frames = []
+        for written in list(client.line.writes):
+            client.line.writes = [written]
+            frames.append(client.hears())
+        assert len(frames) > 3
+        assert all(types(frame) == ["patch"] and frame[0]["more"] for frame in frames[:-1])
+        assert types(frames[-1]) == ["patch", "moved", "bookmark"]
+        assert "more" not in frames[-1][0]
+
     def test_afterwards_news_come_under_the_new_number_and_its_token_resumes(self):
         desk = begun()
         client, _ = connected(desk)
@@ -88,7 +104,7 @@ class TestMove:
             change(client, BLUE)
         desk.flush()
         first, *others = [client.line.writes for client in clients]
-        assert len(first) == 2
+        assert len(first) == 1
         for other in others:
             assert all(a is b for a, b in zip(first, other, strict=True))
         assert desk.hub.counters.moved == 3
