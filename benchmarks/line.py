@@ -22,10 +22,12 @@ class Count:
     def __init__(self) -> None:
         self.frames = 0
         self.bytes = 0
+        self.last = b""
 
     def write(self, data: bytes) -> None:
         self.frames += 1
         self.bytes += len(data)
+        self.last = data
 
     def close(self, code: int, reason: str) -> None:
         raise AssertionError(f"closed: {code} {reason}")
