@@ -210,7 +210,8 @@ def cause(error: BaseException) -> str:
     if isinstance(found, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {found.verify_message}"
     if isinstance(found, ssl.SSLError):
-        return f"TLS failed: {(found.reason or str(found)).replace('_', ' ').lower()}"
+        reason = getattr(found, "reason", None) or str(found)
+        return f"TLS failed: {reason.replace('_', ' ').lower()}"
     if isinstance(found, OSError) and found.errno and found.errno > 0:
         return os.strerror(found.errno).lower()  # its own text repeats the address
     if isinstance(found, OSError) and found.strerror:
