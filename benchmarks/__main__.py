@@ -19,6 +19,8 @@ from benchmarks.rig import OUT, python
 _CASE_S = 240.0
 PEERS = "peers"
 """Asked for like a figure, but a table: the others on our trace."""
+_took_s: dict[str, float] = {}
+"""What each case took, so that those which grow too slow are seen."""
 _decode = msgspec.json.Decoder(dict[str, Measured]).decode
 _decode_rows = msgspec.json.Decoder(list[Row]).decode
 
@@ -45,7 +47,9 @@ def main() -> int:
     out: Path = options.out or OUT / ("quick.json" if options.quick else "bench.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(report.document(measured, peers))
-    print(f"\n{time.monotonic() - started_s:.0f} s; written to {os.path.relpath(out)}")
+    slowest = sorted(_took_s.items(), key=lambda taken: -taken[1])[:5]
+    print("\nslowest: " + ", ".join(f"{name} {taken_s:.0f} s" for name, taken_s in slowest))
+    print(f"{time.monotonic() - started_s:.0f} s; written to {os.path.relpath(out)}")
     return 0 if complete else 1
 
 
@@ -103,6 +107,7 @@ async def _peers(*, quick: bool) -> list[Row]:
 async def _printed(name: str, module: str, *arguments: str, quick: bool) -> bytes | None:
     """Run a case in a process of its own; what it says on stderr is for the reader."""
     options: Sequence[str] = ("--quick",) if quick else ()
+    started_s = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *python(module, *arguments, *options), stdout=asyncio.subprocess.PIPE
     )
@@ -114,6 +119,8 @@ async def _printed(name: str, module: str, *arguments: str, quick: bool) -> byte
         await process.wait()
         print(f"benchmarks: {name}: not done after {_CASE_S:.0f} s", file=sys.stderr)
         return None
+    finally:
+        _took_s[name] = time.monotonic() - started_s
     if process.returncode:
         print(f"benchmarks: {name} failed", file=sys.stderr)
         return None
