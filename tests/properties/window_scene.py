@@ -87,7 +87,7 @@ class WindowScene(Scene):
         glance = self.glances[peer.number, id_]
         glance.spans.append(span)
         document = self._document(peer, id_)
-        glance.asked_at = document and (len(document.resets), document.position)
+        glance.asked_at = None if document is None else (len(document.resets), document.position)
         peer.request(type="window", id=id_, window=list(span))
         self.check()
 

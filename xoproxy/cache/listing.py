@@ -13,7 +13,7 @@ listing is not `settled`, and nothing may be cut from it.
 `news` tells what may look different since those who show windows last took it up.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from sys import maxsize
 
@@ -85,6 +85,9 @@ class News:
     objects: set[str] = field(default_factory=set)
     parts: set["Part"] = field(default_factory=set)
 
+    def __bool__(self) -> bool:
+        return bool(self.objects or self.parts or self.first < maxsize)
+
 
 @dataclass(slots=True, eq=False)
 class Part:
@@ -136,6 +139,11 @@ class Listing:
     def facets(self) -> Shown | None:
         """The values counted; the same object until one changes. None if none were asked for."""
         return self._facets.shown if self.scope.arrangement.facets else None
+
+    @property
+    def reached(self) -> Mapping[Store, int]:
+        """How far each pool's history was read at least; later if nothing was committed since."""
+        return {p.store: p.scanned for p in self.parts.values() if p.scanned is not None}
 
     @property
     def settled(self) -> bool:

@@ -5,13 +5,14 @@ what leads from any content to any other is their difference, without a look at 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import UNSET
 
 from xoproxy.cache.diff import Fields, Operation, Put, Remove, join, operations
 from xoproxy.cache.facets import Shown
+from xoproxy.cache.store import Store
 from xoproxy.model import XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Delivery, Frame, Framing
@@ -48,11 +49,13 @@ class Content:
         rows: by name, in order.
         total: the objects that there are.
         facets: None if none were asked for.
+        reached: how far the pools' histories were read when it came to be.
     """
 
     rows: Mapping[str, Row]
     total: int
     facets: Shown | None
+    reached: Mapping[Store, int] = field(compare=False)
 
 
 class WindowWriter:

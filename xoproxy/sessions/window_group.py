@@ -15,7 +15,7 @@ those who come: they are `ahead`, and up to date, until the next refresh brings 
 Guarantees: those of `Group`; and the position at which a client stands never becomes less.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import msgspec
 
@@ -23,6 +23,7 @@ from xoproxy.cache.diff import Fields, operations
 from xoproxy.cache.fields import Mask
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.listing import Listing, Part
+from xoproxy.cache.store import Store
 from xoproxy.cache.view import Eyes, View, eyes_at
 from xoproxy.cache.window_query import Span
 from xoproxy.model import Key, Ref, XapiClass
@@ -83,6 +84,8 @@ class WindowGroup:
         self.position = tick()
         self.content: Content | None = None
         """What it shows at `position`; None until the listing is there."""
+        self._reached: Mapping[Store, int] = {}
+        """How far the pools' histories were read when it took up news last."""
         self._writer = writer
         self._tick = tick
         self._sweep = sweep
@@ -106,8 +109,9 @@ class WindowGroup:
         Raises:
             Expired: some pool's history no longer reaches back to where the listing stands.
         """
-        empty = Content({}, 0, None)
+        empty = Content({}, 0, None, {})
         self.content = yield from self._look(empty, self.position)
+        self._reached = self.content.reached
 
     def refresh(self) -> Iterator[None]:
         """Take up the listing's news, in slices; if they show, move to a new position.
@@ -118,10 +122,14 @@ class WindowGroup:
             Expired: some pool's history no longer reaches back to where the listing stands.
         """
         old = self.content
-        if old is None or not self._is_concerned(old):
+        if old is None:
+            return
+        if not self._is_concerned(old):
+            self._reached = self.listing.reached
             return
         seq = self._tick()
         new = yield from self._look(old, seq)
+        self._reached = new.reached
         if new == old and list(new.rows) == list(old.rows):
             return
         delivery = Delivery(seq)
@@ -167,7 +175,7 @@ class WindowGroup:
                     for each in eyes.values():
                         each.state.keep_up()
             rows[name] = row
-        return Content(rows, listing.total, listing.facets)
+        return Content(rows, listing.total, listing.facets, listing.reached)
 
     def _eyes(self, part: Part) -> Eyes:
         """Look at a pool as it stood where the listing has read it."""
@@ -229,6 +237,9 @@ class WindowGroup:
         assert isinstance(origin, WindowGroup)  # noqa: S101 - nobody else comes to windows
         if self.content is None or origin.content is None:
             return False
+        left = origin.content_at(member.cursor)
+        if left is not None and self._lies_behind(left):
+            return False
         try:
             delivery = self._lead(origin, member.cursor, self._position_after(member.cursor))
         except Expired:
@@ -239,6 +250,15 @@ class WindowGroup:
         if origin is not self:
             member.shown_as = origin.number
         return True
+
+    def _lies_behind(self, content: Content) -> bool:
+        """Tell whether somebody who has seen this would see some pool as it was before that."""
+        for part in self.listing.parts.values():
+            seen = content.reached.get(part.store, 0)
+            up_to_date = not (part.is_dirty or part.scanned is None or self.listing.news)
+            if not up_to_date and self._reached.get(part.store, 0) < seen:
+                return True
+        return False
 
     def receive(self, member: Member) -> None:
         """Make a member of another window one of this one's."""

@@ -259,6 +259,7 @@ class Windows:
                 offer(group, position)
                 self._serve(group.ahead)
                 group.ahead.clear()
+            self._serve(group.arriving)  # who may have waited for this
             rows += group.span.count
             if rows >= _ROWS_PER_STEP:
                 yield
