@@ -9,10 +9,11 @@ The language: docs/queries.md; its grammar: `filter_syntax.py`; the tests of val
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
+from xoproxy.cache.filter_places import Lost, Place, find_place, no_field
 from xoproxy.cache.filter_slips import mistaken
 from xoproxy.cache.filter_syntax import (
     All,
@@ -25,11 +26,10 @@ from xoproxy.cache.filter_syntax import (
     Term,
     parse,
 )
-from xoproxy.cache.filter_values import Check, Refusal, is_nothing, key_check, regex_of, value_check
+from xoproxy.cache.filter_values import Check, Refusal, is_nothing, regex_of, value_check
 from xoproxy.cache.query_error import quoted
 from xoproxy.cache.regex import MAX_SIZE
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
-from xoproxy.cache.suggest import did_you_mean
 from xoproxy.model import Ref, XapiClass
 
 __all__ = ["Filter", "FilterError", "Follow", "Members", "parse_filter"]
@@ -46,30 +46,6 @@ Follow = Callable[[Ref], tuple[XapiClass, Members] | None]
 _Match = Callable[[Members, Follow], bool]
 
 _decode = msgspec.json.Decoder().decode
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a path leads in one class.
-
-    Args:
-        field: the class's own field.
-        type: the field's.
-        key: of a map.
-        target: the place in the object that the field refers to.
-    """
-
-    field: str
-    type: FieldType
-    key: str | None = None
-    target: "_Place | None" = None
-
-    @property
-    def check(self) -> Callable[[Criterion], Check]:
-        """How values that stand here are tested; raises Refusal when they cannot be."""
-        if self.target is not None:
-            return self.target.check
-        return key_check(self.type) if self.key is not None else value_check(self.field, self.type)
 
 
 class Filter:
@@ -90,9 +66,7 @@ class Filter:
         self._schema = schema
         self._matches: dict[XapiClass, _Match] = {}
         self._fields: dict[XapiClass, frozenset[str]] = {}
-        self.follows = any(
-            place.target is not None for cls in classes for place in self._places(cls)
-        )
+        self.follows = any(self._follows(cls) for cls in classes)
         """Whether some term follows a reference."""
 
     def __eq__(self, other: object) -> bool:
@@ -127,7 +101,16 @@ class Filter:
             match = self._matches[cls] = _Compiler(self._schema, cls).match(self._tree)
         return match(fields, follow)
 
-    def _places(self, cls: XapiClass) -> Iterator[_Place]:
+    def _follows(self, cls: XapiClass) -> bool:
+        fields = self._schema.fields(cls)
+        return any(
+            place.target is not None
+            for term in _terms(self._tree)
+            if len(term.path) > 1 and (kind := fields.get(term.path[0])) and kind.kind == "ref"
+            if (place := _usable_place(self._schema, cls, term))
+        )
+
+    def _places(self, cls: XapiClass) -> Iterator[Place]:
         for term in _terms(self._tree):
             if term.path:
                 place = _usable_place(self._schema, cls, term)
@@ -185,28 +168,36 @@ class _Resolver:
 
     def _check_place(self, term: Term) -> None:
         """Refuse the term if it makes no sense for any of the classes; say the best reason."""
-        unknown: FilterError | None = None
-        unusable: FilterError | None = None
-        for cls in self._classes:
+        lost: Lost | None = None
+        refused: Refusal | None = None
+        for cls in self._classes if term.path[0] in self._fields else ():
             if term.path[0] not in self._schema.fields(cls):
                 continue
+            place = find_place(self._schema, cls, term.path)
+            if isinstance(place, Lost):
+                lost = lost or place
+                continue
             try:
-                _place(self._schema, cls, term).check(term.criterion)
+                place.check(term.criterion)
             except Refusal as refusal:
-                unusable = unusable or FilterError(
-                    f"{'.'.join(term.path)}: {refusal.message}", term.value_position, refusal.hint
-                )
-            except FilterError as error:
-                unknown = unknown or error
+                refused = refused or refusal
             else:
                 return
-        raise unusable or unknown or _no_field(self._schema, self._classes, term.path[0], term)
+        if refused is not None:
+            text = f"{'.'.join(term.path)}: {refused.message}"
+            raise FilterError(text, term.value_position, refused.hint)
+        if lost is not None:
+            raise lost.error(self._schema, term.position)
+        raise no_field(self._schema, self._classes, term.path[0], term.position)
+
+    @cached_property
+    def _fields(self) -> frozenset[str]:
+        return frozenset().union(*map(self._schema.fields, self._classes))
 
     def _searched_for(self, term: Term) -> Term:
         """Take a bare word for a search, unless it was probably meant as something else."""
-        fields = {field for cls in self._classes for field in self._schema.fields(cls)}
         word = term.criterion.text
-        meant = mistaken(word, fields)
+        meant = mistaken(word, self._fields)
         if meant is not None:
             hint = f'{meant}, or search for it in quotes: "{word}"'
             raise FilterError(f"{quoted(word)} is just a word here", term.position, hint)
@@ -215,16 +206,12 @@ class _Resolver:
     def _boolean(self, term: Term) -> Term | None:
         """Read a bare word as "this field is true" if some class has such a field."""
         path = tuple(term.criterion.text.split("."))
-        asked = Term(path, Criterion(Op.HAS, "true"), position=term.position)
-        for cls in self._classes:
-            try:
-                place = _place(self._schema, cls, asked)
-            except FilterError:
-                continue
-            while place.target is not None:
+        for cls in self._classes if path[0] in self._fields else ():
+            place: Place | Lost | None = find_place(self._schema, cls, path)
+            while isinstance(place, Place) and place.target is not None:
                 place = place.target
-            if place.type.kind == "bool":
-                return asked
+            if isinstance(place, Place) and place.type.kind == "bool":
+                return Term(path, Criterion(Op.HAS, "true"), position=term.position)
         return None
 
 
@@ -271,51 +258,16 @@ def _searched(schema: Schema, cls: XapiClass) -> tuple[str, ...]:
     return tuple(name for name in SEARCHED if name in fields) if fields else SEARCHED
 
 
-def _place(schema: Schema, cls: XapiClass, term: Term, depth: int = 0) -> _Place:
-    """Follow a term's path from a class.
-
-    Raises:
-        FilterError: it leads nowhere.
-    """
-    name, *rest = term.path[depth:]
-    type_ = schema.fields(cls).get(name)
-    if type_ is None:
-        raise _no_field(schema, [cls], name, term)
-    if not rest:
-        return _Place(name, type_)
-    hint: str | None = None
-    if type_.kind == "map":
-        if len(rest) > 1:
-            hint = f'put the key in quotes: {name}."{".".join(rest)}"'
-            raise FilterError(f"{name} is a map of plain values", term.position, hint)
-        return _Place(name, type_, key=rest[0])
-    if type_.kind != "ref" or type_.target is None:
-        hint = "ask the other class, and follow its reference back" if type_.of == "ref" else None
-        what = "a set" if type_.kind == "set" else f"no map or reference but {type_.kind}"
-        raise FilterError(f"{name} is {what}: nothing can follow it", term.position, hint)
-    if depth:
-        raise FilterError("only one reference can be followed", term.position)
-    return _Place(name, type_, target=_place(schema, type_.target, term, 1))
-
-
-def _usable_place(schema: Schema, cls: XapiClass, term: Term) -> _Place | None:
+def _usable_place(schema: Schema, cls: XapiClass, term: Term) -> Place | None:
     """Return where the term leads in this class, or None if it makes no sense for it."""
+    place = find_place(schema, cls, term.path)
+    if isinstance(place, Lost):
+        return None
     try:
-        place = _place(schema, cls, term)
         place.check(term.criterion)
-    except (FilterError, Refusal):
+    except Refusal:
         return None
     return place
-
-
-def _no_field(schema: Schema, classes: Collection[XapiClass], name: str, term: Term) -> FilterError:
-    hints = [
-        did_you_mean(name, {field for cls in classes for field in schema.fields(cls)}),
-        next((f"{cls} has it" for cls in sorted(schema.classes_with(name))), None),
-    ]
-    hint = "; ".join(filter(None, hints)) or None
-    who = f"{next(iter(classes))} has no" if len(classes) == 1 else "none of the classes has a"
-    return FilterError(f"{who} field {quoted(name)}", term.position, hint)
 
 
 def _never(_fields: Members, _follow: Follow) -> bool:
@@ -346,7 +298,7 @@ def _any(matches: list[_Match]) -> _Match:
     return match_any
 
 
-def _place_match(place: _Place, criterion: Criterion) -> _Match:
+def _place_match(place: Place, criterion: Criterion) -> _Match:
     if place.target is not None:
         return _target_match(place.field, _place_match(place.target, criterion))
     check = place.check(criterion)

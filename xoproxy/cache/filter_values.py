@@ -43,15 +43,22 @@ class Refusal(Exception):  # noqa: N818 - what the caller makes of it is the err
 
     Args:
         message: why.
-        hint: what to write instead.
+        hint: what to write instead; or what finds it, for that takes time, and a term that makes no
+            sense for one class is seldom told so.
         position: where, in characters of the value.
     """
 
-    def __init__(self, message: str, hint: str | None = None, position: int = 0) -> None:
+    def __init__(
+        self, message: str, hint: str | Callable[[], str] | None = None, position: int = 0
+    ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
         self.position = position
+        self._hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        return self._hint() if callable(self._hint) else self._hint
 
 
 def value_check(field: str, kind: FieldType) -> Callable[[Criterion], Check]:
@@ -152,9 +159,11 @@ def _check_unknown(known: frozenset[str], criterion: Criterion) -> None:
     wrong_case = any(text.lower() == value.lower() for value in known)
     if criterion.op is Op.IS and not wrong_case:
         return
-    hint = did_you_mean(text, known) or f"one of {', '.join(sorted(known)[:_VALUES_SHOWN])}"
-    if not wrong_case:
-        hint += f'; if a newer pool has it: :="{text}"'
+
+    def hint() -> str:
+        meant = did_you_mean(text, known) or f"one of {', '.join(sorted(known)[:_VALUES_SHOWN])}"
+        return meant if wrong_case else f'{meant}; if a newer pool has it: :="{text}"'
+
     raise Refusal(f"there is no {quoted(text)}", hint)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from xoproxy.cache.diff import split
+from xoproxy.cache import filter_places, filter_values
 from xoproxy.cache.filter import FilterError, parse_filter
 from xoproxy.cache.filter_syntax import MAX_LENGTH, MAX_NESTING, MAX_TERMS
 from xoproxy.cache.query import MAX_CLASSES, MAX_FIELDS, MAX_POOLS
@@ -352,3 +353,22 @@ def test_the_bounds_in_the_documentation_are_the_real_ones():
         f"{MAX_POOLS:,} pools",
     ):
         assert bound in page
+
+
+def test_names_that_look_alike_are_looked_for_only_when_a_filter_is_refused(monkeypatch):
+    """It takes a millisecond, and 200 terms meet 64 classes, most of which lack the field."""
+
+    def too_dear(*_arguments):
+        raise AssertionError("nobody asked for a hint")
+
+    monkeypatch.setattr(filter_places, "did_you_mean", too_dear)
+    monkeypatch.setattr(filter_values, "did_you_mean", too_dear)
+    for text in (
+        " ".join(f"w{number}" for number in range(200)),
+        " ".join(f"other_config.k{number}:x" for number in range(150)),
+        "allowed_operations:start type:nfs resident_on.name_label:x enabled is_a_template",
+    ):
+        parsed = parse_filter(text, SCHEMA.classes)
+        for cls in SCHEMA.classes:
+            parsed.fields(cls)
+            parsed.matches(cls, {}, lambda _ref: None)
