@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +15,7 @@ from pydantic import SecretStr
 from benchmarks.rig import obey, settle_memory
 from benchmarks.ticker import Ticker
 from xoproxy import app
-from xoproxy.settings import LogSettings, ServerSettings, Settings, StorageSettings
+from xoproxy.settings import LimitsSettings, LogSettings, ServerSettings, Settings, StorageSettings
 from xoproxy.telemetry import configure_logging
 
 _PASSWORD = "benchmark"  # noqa: S105 - of an account that lives as long as this process
@@ -63,11 +65,12 @@ async def _token(url: str) -> str:
         return token
 
 
-async def _run(pool_url: str, directory: str) -> None:
+async def _run(pool_url: str, directory: str, limits: Mapping[str, int]) -> None:
     settings = Settings(
         admin_password=SecretStr(_PASSWORD),
         server=ServerSettings(port=0),
         storage=StorageSettings(directory=Path(directory)),
+        limits=LimitsSettings.model_validate(limits),
         log=LogSettings(level="warning"),
     )
     async with app.running(settings) as proxy, asyncio.TaskGroup() as group:
@@ -87,7 +90,7 @@ def main() -> NoReturn:
         tempfile.TemporaryDirectory(prefix="xoproxy-bench-") as directory,
         app.new_runner() as runner,
     ):
-        runner.run(_run(sys.argv[1], directory))
+        runner.run(_run(sys.argv[1], directory, json.loads(sys.argv[2])))
     sys.exit(0)
 
 

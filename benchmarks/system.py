@@ -3,6 +3,7 @@
 The proxy has the first processor for itself; pool and clients share the second.
 """
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -132,13 +133,16 @@ class System:
 
 
 @asynccontextmanager
-async def system(hosts: int, vms: int, *, speed: float = 1.0) -> AsyncIterator[System]:
+async def system(
+    hosts: int, vms: int, *, speed: float = 1.0, limits: Mapping[str, int] | None = None
+) -> AsyncIterator[System]:
     """Start a pool and the proxy on it.
 
     Args:
         hosts: of the pool.
         vms: of the pool.
         speed: how many times faster than XAPI's the pool's delays are.
+        limits: settings of the proxy's group of that name; the others are as usual.
     """
     pin(OTHER_PROCESSOR)
     async with AsyncExitStack() as stack:
@@ -150,7 +154,10 @@ async def system(hosts: int, vms: int, *, speed: float = 1.0) -> AsyncIterator[S
         )
         pool_url = (await pool.answer())["url"]
         proxy = await stack.enter_async_context(
-            child(*python("benchmarks.proxy", pool_url), processor=PROXY_PROCESSOR)
+            child(
+                *python("benchmarks.proxy", pool_url, json.dumps(limits or {})),
+                processor=PROXY_PROCESSOR,
+            )
         )
         started = await proxy.answer()
         yield System(pool, proxy, started["url"], started["token"], started["pool"], pool_url)

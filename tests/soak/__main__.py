@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -119,13 +120,23 @@ class Soak:
         self.result.faults = found["faults"]
         self.result.counts = found["counts"]
         self._seqs.append((changed_s, found["seq"]))
-        self._print(number, found)
+        self._print(number, found, await self._journal_bytes())
 
     async def _churn(self, seconds: float, seed: int) -> None:
         body = {"rate": _LIFECYCLE_PER_S, "seconds": seconds, "seed": seed, "lifecycle": True}
         url = f"{self._on.pool_url}/_sim/churn"
         async with aiohttp.ClientSession() as http, http.post(url, json=body) as reply:
             reply.raise_for_status()
+
+    async def _journal_bytes(self) -> float:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self._on.url}/metrics") as reply,
+        ):
+            found = re.search(
+                r"^xoproxy_journal_bytes\{.*\} (\S+)$", await reply.text(), re.MULTILINE
+            )
+        return float(found[1]) if found else 0.0
 
     def _take_latencies(
         self, left_ns: dict[int, int], marks: Sequence[tuple[int, int, int, int, int]]
@@ -154,12 +165,13 @@ class Soak:
         ]
         result.changes_per_s = median(steps) if steps else 0.0
 
-    def _print(self, number: int, found: dict[str, Any]) -> None:
+    def _print(self, number: int, found: dict[str, Any], journal_bytes: float) -> None:
         minutes, memory = self.result.memory_mb[-1]
         recent = self._latencies_ms[-_ROUND_S * _BATCHES_PER_S :]
         print(
-            f"{minutes:5.1f} min  {memory:6.1f} MB  p50 {percentile(recent, 0.5):6.1f} ms"
-            f"  p99 {percentile(recent, 0.99):6.1f} ms  late {self.result.late_batches}"
+            f"{minutes:5.1f} min  {memory:6.1f} MB  history {journal_bytes / 1e6:4.1f} MB"
+            f"  p50 {percentile(recent, 0.5):6.1f} ms  p99 {percentile(recent, 0.99):6.1f} ms"
+            f"  late {self.result.late_batches}"
             f"  divergent {len(found['divergent'])}  faults {len(found['faults'])}",
             flush=True,
         )
@@ -177,11 +189,12 @@ def growth(samples: Sequence[tuple[float, float]]) -> float:
 
 
 async def _main(options: argparse.Namespace) -> Result:
-    bound = str(options.journal_mib << 20)
-    os.environ["XOPROXY_LIMITS__JOURNAL_BYTES_PER_POOL"] = bound
-    os.environ["XOPROXY_LIMITS__JOURNAL_TOTAL_BYTES"] = bound
+    bound = options.journal_mib << 20
+    limits = {"journal_bytes_per_pool": bound, "journal_total_bytes": bound}
     async with AsyncExitStack() as stack:
-        on = await stack.enter_async_context(system(options.hosts, options.vms, speed=10.0))
+        on = await stack.enter_async_context(
+            system(options.hosts, options.vms, speed=10.0, limits=limits)
+        )
         load = await stack.enter_async_context(on.clients(_QUERY))
         readers = await stack.enter_async_context(
             child(

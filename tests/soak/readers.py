@@ -193,15 +193,16 @@ class Readers:
         return {}
 
     async def check(self) -> dict[str, Any]:
-        """Compare everybody with the pool, which must be quiet; all get time to catch up."""
+        """Compare everybody with the pool, until all are there or time is up.
+
+        The pool is listed anew each time: what it had begun may still come to its end.
+        """
         for reader in self._readers:
             reader.settle.set()
-        classes = sorted({c for r in self._readers for d in r.replica.documents.values()
-                          for c in d.classes} - {"task"})  # fmt: skip
-        listing = {cls: await self._xapi.records(cls) for cls in classes}
         differing = dict.fromkeys(range(len(self._readers)), "")
         deadline_s = asyncio.get_running_loop().time() + _CATCH_UP_S
         while differing and asyncio.get_running_loop().time() < deadline_s:
+            listing = await self._listing()
             for number in list(differing):
                 why = self._readers[number].difference(listing)
                 if why is None:
@@ -209,7 +210,7 @@ class Readers:
                 else:
                     differing[number] = why
                 await asyncio.sleep(0)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
         for reader in self._readers:
             reader.settle.clear()
         return {
@@ -219,6 +220,11 @@ class Readers:
                         for d in r.replica.documents.values() if d.pool), default=0),
             "counts": dict(sorted(self._counts.items())),
         }  # fmt: skip
+
+    async def _listing(self) -> Listing:
+        documents = [d for r in self._readers for d in r.replica.documents.values()]
+        classes = {cls for document in documents for cls in document.classes} - {"task"}
+        return {cls: await self._xapi.records(cls) for cls in sorted(classes)}
 
 
 async def _run(url: str, token: str, pool_url: str) -> None:
