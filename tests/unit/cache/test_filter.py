@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from xoproxy.cache.diff import split
 from xoproxy.cache import filter_places, filter_values
+from xoproxy.cache.diff import split
 from xoproxy.cache.filter import FilterError, parse_filter
 from xoproxy.cache.filter_syntax import MAX_LENGTH, MAX_NESTING, MAX_TERMS
 from xoproxy.cache.query import MAX_CLASSES, MAX_FIELDS, MAX_POOLS
