@@ -45,7 +45,7 @@ async def run(script: str, **environment: str) -> None:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(600):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
@@ -64,8 +64,8 @@ class Stage:
         self._serving: Serving | None = None
         self._life = AsyncExitStack()
 
-    async def start(self) -> Serving:
-        self._serving = await self._life.enter_async_context(self._restarts.serving())
+    async def start(self, **settings: str) -> Serving:
+        self._serving = await self._life.enter_async_context(self._restarts.serving(**settings))
         if self.relay is not None:
             self.relay._target = int(self._serving.url.rpartition(":")[2])
         return self._serving
@@ -96,7 +96,7 @@ class Stage:
             case "restart":
                 await self._serving.end(signal.Signals[asked["signal"]])
                 await self.stop()
-                await self.start()
+                await self.start(**asked.get("settings", {}))
             case "churn":
                 async with asyncio.TaskGroup() as group:
                     for pool in self.pools:
