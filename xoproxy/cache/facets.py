@@ -65,14 +65,15 @@ class Facet:
                 self._ranked.remove((-before, value))
             if after:
                 self._ranked.add((-after, value))
+            if len(self._counts) < MAX_VALUES // 2:
+                self._ranked = None
+        elif len(self._counts) > MAX_VALUES:  # now, while they are few: later it would take long
+            self._ranked = OrderedList((-count, text) for text, count in self._counts.items())
 
     def most_frequent(self) -> dict[str, int]:
         """Return the values that most objects have, and how many; among equals the least first."""
-        if len(self._counts) <= MAX_VALUES:
-            self._ranked = None
-            return dict(self._counts)
         if self._ranked is None:
-            self._ranked = OrderedList((-count, value) for value, count in self._counts.items())
+            return dict(self._counts)
         return {value: -count for count, value in self._ranked.slice(0, MAX_VALUES)}
 
 

@@ -60,8 +60,20 @@ def test_of_too_many_values_the_most_frequent_are_shown():
         facets.replace((), ((f"{number:03}",),))
     facets.replace((), (("249",),))
     shown = facets.shown["a"]
+    assert shown == dict(sorted(shown.items(), key=lambda item: (-item[1], item[0])))
     assert len(shown) == MAX_VALUES
     assert shown == {"249": 2} | {f"{n:03}": 1 for n in range(MAX_VALUES - 1)}
+
+
+def test_values_that_become_few_again_are_all_shown():
+    facets = Facets((A,))
+    values = [((f"{number:03}",),) for number in range(MAX_VALUES + 50)]
+    for value in values:
+        facets.replace((), value)
+    for number, value in enumerate(values[:-1], 1):
+        facets.replace(value, ())
+        assert len(facets.shown["a"]) == min(MAX_VALUES, len(values) - number)
+    assert facets.shown["a"] == {"249": 1}
 
 
 _sets = st.lists(st.sampled_from("abcdef"), unique=True, max_size=4).map(tuple)
