@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
 import signal
+import sys
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.integration.relay import Relay, relayed
 from tests.integration.restarts import Restarts, simulated
@@ -452,6 +456,102 @@ class TestState:
             changes = view.changes()
             assert (await anext(changes)).fields == {"name_label"}
             await assert_equal(view, pool, "VM", "host")
+
+
+class Scripted:
+    """Something that speaks the protocol, but says what it is told to."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.closed: list[int | None] = []
+        self.subscriptions: list[dict[str, Any]] = []
+        self._number = 0
+
+    async def serve(self, request):
+        socket = web.WebSocketResponse(protocols=["xoproxy.v1.json"])
+        await socket.prepare(request)
+        self._number += 1
+        async for frame in socket:
+            message = json.loads(frame.data)
+            if message["type"] == "auth":
+                await socket.send_json({"type": "welcome"})
+            elif message["type"] == "subscribe":
+                await self._subscribed(socket, message)
+        self.closed.append(socket.close_code)
+        return socket
+
+    async def _subscribed(self, socket, message):
+        number, seq, id_ = message["id"], self._number, message["id"]
+        cls = message["query"]["classes"][0]
+        self.subscriptions.append(message)
+        about = {"view": number, "pool": cls, "epoch": "e", "seq": seq, "classes": [cls]}
+        mode = "resume" if "resume" in message else "snapshot"
+        views = [about | {"mode": mode}]
+        answers: list[dict[str, Any]] = [{"type": "subscribed", "id": id_, "views": views}]
+        if mode == "snapshot":
+            rows = {"class": cls, "fields": ["$ref", "n"], "keys": ["a"], "rows": [["R:a", seq]]}
+            answers.append({"type": "snapshot", "view": number, "seq": seq, "last": True} | rows)
+            answers.append({"type": "bookmark", "view": number, "seq": seq, "resume": f"t{id_}"})
+        await socket.send_json(answers)
+        if cls == "VM" and self._number == 1:
+            await asyncio.sleep(0.05)
+            wrong = {"type": "patch", "view": number, "from": 77, "to": 78, "ops": []}
+            await socket.send_json(wrong)
+
+
+@pytest.fixture
+async def scripted():
+    script = Scripted()
+    application = web.Application()
+    application.router.add_get("/ws", script.serve)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield script
+    await runner.cleanup()
+
+
+async def test_a_proxy_that_breaks_the_protocol_is_asked_afresh(scripted):
+    async with connect(scripted.url, token="t", encoding="json") as c:
+        host = await c.subscribe("host")
+        view = await c.subscribe("VM")
+        assert view["R:a"]["n"] == 1
+        changes = view.changes()
+        change = await anext(changes)
+        assert change.after
+        assert (change.after["n"], view["R:a"]["n"], host["R:a"]["n"]) == (2, 2, 1)
+        assert (c.faults, c.reconnects) == (1, 1)
+        assert scripted.closed == [4000]
+        resumed = {m["query"]["classes"][0]: "resume" in m for m in scripted.subscriptions[3:]}
+        assert resumed == {"pool_link": True, "host": True, "VM": False}
+
+
+async def test_the_example_of_the_documentation_runs():
+    async with (
+        SimulatedPool(generate(2, 12, 1), speed=100) as pool,
+        proxy_on(pool.url) as proxy,
+        a_token(proxy) as (token, _),
+        asyncio.timeout(40),
+    ):
+        code, lines = await run_example(proxy.url, token)
+    assert code == (0, "")
+    assert len([line for line in lines if " on " in line]) == 12
+    assert lines[-1].startswith("changed ")
+
+
+async def run_example(url, token):
+    text = (Path(__file__).parents[2] / "docs" / "client-python.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", example),
+        env={**os.environ, "XOPROXY_URL": url, "XOPROXY_TOKEN": token},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return (process.returncode, err.decode()), out.decode().splitlines()
 
 
 class TestWindow:

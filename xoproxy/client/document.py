@@ -156,12 +156,16 @@ def difference(before: Document, after: Document) -> list[Delta]:
     if before is after:
         return []
     for cls in before.classes | after.classes:
-        old = {_identity(m): (key, m) for key, m in before.classes.get(cls, {}).items()}
-        for key, members in after.classes.get(cls, {}).items():
-            _, was = old.pop(_identity(members), (key, None))
+        old, new = before.classes.get(cls, {}), after.classes.get(cls, {})
+        # Most are shared by both (`put_rows`), under the same key: only others are looked at.
+        gone = {_identity(m): (key, m) for key, m in old.items() if new.get(key) is not m}
+        for key, members in new.items():
+            if old.get(key) is members:
+                continue
+            _, was = gone.pop(_identity(members), (key, None)) if gone else (key, None)
             if was is None or not _same(was, members):
                 came.append(Delta(cls, key, was, members))
-        went += [Delta(cls, key, members, None) for key, members in old.values()]
+        went += [Delta(cls, key, members, None) for key, members in gone.values()]
     return went + came
 
 
