@@ -2,9 +2,9 @@
 
 Theory of operation. A `Listing` holds, of each object that matches, its place and the values that
 it is counted for; no record. Each pool is a `Part` of it with rights of its own, and stands where
-its history was `scanned` up to. `read` takes up what is new, through the same eyes as any view, and
-puts an object elsewhere only when a field changed that decides its place: O(log n) for a change,
-whatever the number of windows and of clients.
+its history was `scanned` up to: at the present as long as nothing touches it. `read` takes up what
+is new, through the same eyes as any view, and puts an object elsewhere only when a field changed
+that decides its place: O(log n) for a change, whatever the number of windows and of clients.
 
 What cannot be read, because the pool was listed for the first time or its history does not reach
 back, is built: all objects of the pool are looked at, and what is held is corrected. Meanwhile the
@@ -23,6 +23,7 @@ from xoproxy.cache.filter import Filter
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.ordered_list import OrderedList
 from xoproxy.cache.ordering import Ordering, SortKey
+from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import (
     Enter,
@@ -97,17 +98,28 @@ class Part:
         store: the pool.
         view: shows whole records of all objects that match.
         prefix: with their keys behind it, names its objects where several pools meet.
-        scanned: how far the pool's history was read; None if it must be built.
+        read_to: how far the pool's history was read; None if it must be built.
         held: place and counted values of each object.
-        is_dirty: whether something was committed since.
+        is_dirty: whether something was committed since that may count.
     """
 
     store: Store
     view: View
     prefix: str
-    scanned: int | None = None
+    read_to: int | None = None
     held: dict[Key, tuple[SortKey, FacetValues]] = field(default_factory=dict)
     is_dirty: bool = False
+
+    @property
+    def scanned(self) -> int | None:
+        """Where it stands; None if it must be built. One that nothing touched is up to date."""
+        return self.read_to if self.read_to is None or self.is_dirty else self.store.seq
+
+    def touch(self, from_seq: int) -> None:
+        """Note that what was committed after `from_seq` may count."""
+        if not self.is_dirty and self.read_to is not None:
+            self.read_to = from_seq
+        self.is_dirty = True
 
 
 class Listing:
@@ -148,20 +160,27 @@ class Listing:
     @property
     def settled(self) -> bool:
         """Whether it holds what it should, as each pool was where it was scanned."""
-        return all(part.scanned is not None for part in self.parts.values())
+        return all(part.read_to is not None for part in self.parts.values())
 
     @property
     def is_dirty(self) -> bool:
         """Whether there is something to read."""
-        return any(p.is_dirty and p.scanned is not None for p in self.parts.values())
+        return any(p.is_dirty and p.read_to is not None for p in self.parts.values())
 
-    def touch(self, pool: PoolId, classes: Collection[XapiClass]) -> bool:
+    def touch(self, pool: PoolId, from_seq: int, classes: Collection[XapiClass]) -> bool:
         """Note that objects of some classes changed in a pool; tell whether they may count here."""
         part = self.parts.get(pool)
         if part is None or not (part.view.needs_references or self.scope.cls in classes):
             return False
-        part.is_dirty = True
+        part.touch(from_seq)
         return True
+
+    def loaded(self, pool: PoolId) -> bool:
+        """Note that a pool was listed for the first time; tell whether it is one of these."""
+        part = self.parts.get(pool)
+        if part is not None:
+            self.rebuild(part)
+        return part is not None
 
     def slice(self, span: Span) -> list[tuple[Part, Ref, Key]]:
         """Return the objects at some places."""
@@ -173,45 +192,37 @@ class Listing:
     def read(self) -> Iterator[None]:
         """Take up, in slices, what is new in the pools' histories; afterwards see `settled`."""
         for part in self.parts.values():
-            if part.is_dirty and part.scanned is not None:
+            if part.is_dirty and part.read_to is not None:
                 try:
-                    yield from self._read(part, part.scanned)
+                    yield from self._read(part, part.read_to)
                 except Expired:
                     self.rebuild(part)
 
     def check(self) -> None:
         """Have those parts built anew that can no longer be looked at where they stand."""
         for part in self.parts.values():
-            if part.scanned is not None and not part.store.journal.reaches(part.scanned):
+            if part.read_to is not None and not part.store.journal.reaches(part.scanned or 0):
                 self.rebuild(part)
 
     def rebuild(self, part: Part) -> None:
         """Have a part built anew: nothing is known of what happened since it was read."""
-        part.scanned = None
+        part.read_to = None
 
-    def _read(self, part: Part, scanned: int) -> Iterator[None]:
+    def _read(self, part: Part, read_to: int) -> Iterator[None]:
         store, target = part.store, part.store.seq
-        before, after = eyes_at(part.view, store, scanned), eyes_at(part.view, store, target)
-        changes = list(store.journal.since(scanned, target))
-        states = before.state, after.state
-        if part.view.needs_references:
-            for _ in store.index_references():
-                yield
-                for state in states:
-                    state.keep_up()
-        if not part.view.shows_all:
-            for _ in before.state.prepare():
-                yield
-                after.state.keep_up()
+        before, after = eyes_at(part.view, store, read_to), eyes_at(part.view, store, target)
+        changes = list(store.journal.since(read_to, target))
+        yield from _prepare(part, before.state, after.state)
         for number, change in enumerate(changes_between(before, after, changes), 1):
             if change is not None:
                 self._take(part, change, after)
             if number % _SLICE == 0:
                 yield
-                for state in states:
-                    state.keep_up()
-        part.scanned = target
-        part.is_dirty = store.seq != target
+                before.state.keep_up()
+                after.state.keep_up()
+        if part.read_to is not None:  # otherwise it was listed anew meanwhile
+            part.read_to = target
+            part.is_dirty = store.seq != target
 
     def _take(self, part: Part, change: ViewChange, after: Eyes) -> None:
         match change:
@@ -232,7 +243,7 @@ class Listing:
     def build(self) -> None:
         """Take one step of building what cannot be read; something is left while not settled."""
         if self._building is None:
-            part = next(p for p in self.parts.values() if p.scanned is None)
+            part = next(p for p in self.parts.values() if p.read_to is None)
             self._building = self._build(part)
         try:
             next(self._building)
@@ -245,10 +256,7 @@ class Listing:
         store = part.store
         eyes = eyes_at(part.view, store, store.seq)
         part.is_dirty = False
-        if part.view.needs_references:
-            for _ in store.index_references():
-                yield
-                eyes.state.keep_up()
+        yield from _prepare(part, eyes.state)
         self.news.parts.add(part)
         left = set(part.held)
         for number, seen in enumerate(look_at_all(eyes), 1):
@@ -264,8 +272,8 @@ class Listing:
             self._drop(part, key)
             if number % _SLICE == 0:
                 yield
-        part.scanned = eyes.state.seq
-        part.is_dirty = store.seq != part.scanned
+        part.read_to = eyes.state.seq
+        part.is_dirty = store.seq != part.read_to
 
     def _put(self, part: Part, entry: Entry, fields: Fields) -> None:
         place = (*self._ordering.key(fields), part.store.pool, entry.ref, entry.key)
@@ -285,3 +293,17 @@ class Listing:
 
     def _news_from(self, place: int) -> None:
         self.news.first = min(self.news.first, place)
+
+
+def _prepare(part: Part, *states: State) -> Iterator[None]:
+    """Have what looking at these states takes, in slices."""
+    if part.view.needs_references:
+        for _ in part.store.index_references():
+            yield
+            for state in states:
+                state.keep_up()
+    if not part.view.shows_all:  # otherwise a change says all that is needed of the past
+        for _ in states[0].prepare():
+            yield
+            for state in states:
+                state.keep_up()

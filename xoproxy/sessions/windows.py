@@ -11,7 +11,7 @@ because a pool came or went, and with it the listing. Each of its subscriptions 
 own: a second one that shows the same on one connection has a copy of the group.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from xoproxy.cache.fields import Mask
@@ -86,17 +86,19 @@ class Windows:
 
     def committed(self, batch: Batch) -> None:
         """Note a batch: O(listings), whatever the number of windows and clients."""
-        if self._by_listing:
-            self._touch(batch.pool, {change.cls for change in batch.changes})
+        classes = {change.cls for change in batch.changes}
+        for listing in self._by_listing:
+            if listing.touch(batch.pool, batch.from_seq, classes):
+                self._dirty[listing] = None
+        if self._dirty:
+            self._wake()
 
     def loaded(self, store: Store) -> None:
         """Note that a pool was listed for the first time."""
-        self._touch(store.pool, store.classes)
-
-    def _touch(self, pool: PoolId, classes: Collection[XapiClass]) -> None:
-        found = [listing for listing in self._by_listing if listing.touch(pool, classes)]
-        if found:
-            self._dirty.update(dict.fromkeys(found))
+        for listing in self._by_listing:
+            if listing.loaded(store.pool):
+                self._unsettled[listing] = None
+        if self._unsettled:
             self._wake()
 
     def remove_pool(self, store: Store) -> None:
