@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint check foreign format bench bench-full soak soak-steps lock clean
+.PHONY: help demo test lint check foreign format bench bench-full soak soak-steps fuzz lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-full  how cost grows with clients, objects and changes, as curves"
 	@echo "make soak    2,000 clients, 300 changes/s, 30 minutes (SOAK='--minutes 5')"
 	@echo "make soak-steps  1,000,000 random steps on the property tests' scenes (STEPS=)"
+	@echo "make fuzz    what no good client sends, 10 minutes (SECONDS=, SEED=)"
 	@echo "make lock    write constraints.txt anew"
 
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -79,6 +80,10 @@ soak: $(VENV)/.dev
 STEPS ?= 1000000
 soak-steps: $(VENV)/.dev
 	$(BIN)/python -m tests.soak.storms --steps $(STEPS)
+
+SECONDS ?= 600
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # Versions only: no address of any package index may stand in it.
 lock:

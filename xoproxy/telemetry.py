@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -60,9 +61,19 @@ def configure_logging(form: Literal["auto", "json", "console"], level: str) -> N
         )
     )
     logging.basicConfig(handlers=[handler], level=severity, force=True)
+    logging.getLogger("aiohttp.server").addFilter(_is_no_clients_fault)
     # one line per statement and per migration is noise below debug
     for library in ("alembic", "aiosqlite", "asyncio", "sqlalchemy.engine"):
         logging.getLogger(library).setLevel(max(severity, logging.WARNING))
+
+
+def _is_no_clients_fault(record: logging.LogRecord) -> bool:
+    """Leave out what aiohttp logs with a traceback although it is nobody's fault here.
+
+    That is nonsense instead of HTTP, which it answers with 400, and who is gone before an answer.
+    """
+    fault = record.exc_info[1] if record.exc_info else None
+    return not isinstance(fault, HttpProcessingError | ConnectionResetError)
 
 
 def _renderers(*, console: bool) -> list[Processor]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aiohttp import ClientSession
 
@@ -40,11 +40,12 @@ class Demo:
 
 
 @asynccontextmanager
-async def demo(*options: str) -> AsyncIterator[Demo]:
-    """Run `xoproxy demo --json` on a free port until the block ends."""
+async def demo(*options: str, log: IO[bytes] | None = None) -> AsyncIterator[Demo]:
+    """Run `xoproxy demo --json` on a free port until the block ends; it logs to `log` or as we."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "xoproxy", "demo", "--port", "0", "--json", *options),
         stdout=asyncio.subprocess.PIPE,
+        stderr=log,
         env={**os.environ, "XOPROXY_ADMIN_PASSWORD": PASSWORD},
     )
     try:

@@ -286,7 +286,8 @@ class Connection:
                     data: bytes | str = message.data
                     return data
                 case WSMsgType.PING:
-                    self.outlet.write(pong_frame(bytes(message.data)))
+                    if not self.client.closed:  # it may be gone since it sent that
+                        self.outlet.write(pong_frame(bytes(message.data)))
                     await self._until_drained()
                 case WSMsgType.PONG:
                     pass
