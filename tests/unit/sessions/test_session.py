@@ -614,10 +614,6 @@ class TestBadMessages:
         client.says(type_, id=id_, **members)
         assert error(client) == {"code": "BAD_MESSAGE", "retry": False}
 
-    def test_a_window_is_for_a_later_version(self, client):
-        client.says("window", id=9, window=[0, 10])
-        assert error(client) == refused("BAD_QUERY")
-
     def test_members_that_we_do_not_know_are_ignored(self, client):
         client.says("ping", id=1, colour="red")
         assert client.hears() == [{"type": "pong", "id": 1}]
