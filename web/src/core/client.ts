@@ -9,58 +9,28 @@
  */
 
 import { type Advice, advice, delayMs } from "./closing.ts";
-import { type Codec, json } from "./codec.ts";
-import { Connection, type Patience, type SocketClass } from "./connection.ts";
+import { json } from "./codec.ts";
+import { Connection, endpoint, type Patience, type SocketClass } from "./connection.ts";
 import { ConnectionClosed, ConnectionLost, type Fault, type RequestError } from "./errors.ts";
 import { PoolLinks } from "./links.ts";
 import { type Listener, Listeners } from "./listeners.ts";
 import { LiveView, type Status } from "./live.ts";
 import type { Credentials, PoolId, Query, Value, Welcome } from "./messages.ts";
+import type {
+  Challenge,
+  ClientOptions,
+  CredentialsSource,
+  Phase,
+  SubscribeOptions,
+} from "./options.ts";
 import type { Replica } from "./replica.ts";
 import { type CallRequest, Session } from "./session.ts";
 import type { ViewStorage } from "./storage.ts";
 
-/** Why credentials are asked for. */
-export type Challenge = "sign-in" | "otp" | "expired";
-
-/** Gives credentials, or undefined: there are none, and the client ends. */
-export type CredentialsSource = (
-  challenge: Challenge,
-) => Credentials | undefined | Promise<Credentials | undefined>;
-
-export interface ClientOptions {
-  /** Where the proxy is, such as `https://proxy.example` or the page's own origin. */
-  readonly url: string | URL;
-  /** Left out: the upgrade itself says who we are (a cookie, or a header that `WebSocket` sends). */
-  readonly credentials?: Credentials | CredentialsSource;
-  readonly codec?: Codec;
-  /** Watch the links of the pools, so that a live view can tell that it is stale. */
-  readonly watchPools?: boolean;
-  readonly storage?: ViewStorage;
-  readonly WebSocket?: SocketClass;
-  readonly patience?: Patience;
-  readonly random?: () => number;
-}
-
-export type Phase =
-  | "connecting"
-  | "live"
-  /** Lost; trying again at `retryAt`. */
-  | "waiting"
-  /** Told to rest. */
-  | "suspended"
-  /** For good: see `error`. */
-  | "closed";
-
-export interface SubscribeOptions {
-  /** Keep it in the client's storage under this name. */
-  readonly keep?: string;
-  /** Offer to compare by digests from so many objects of a pool on. */
-  readonly compareFrom?: number;
-}
-
 /** Below this, a document is loaded sooner than compared. */
 const COMPARE_FROM = 500;
+/** Faults that lie further apart have nothing to do with each other. */
+const STABLE_MS = 60_000;
 /** Long work is cut into pieces of so many ms, so that a page stays responsive. */
 const SLICE_MS = 8;
 const PATIENCE: Patience = { quietMs: 30_000, answerMs: 10_000 };
@@ -85,7 +55,12 @@ export class Client {
   #connection: Connection | undefined;
   #session: Session | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How many have failed since the last success. */
   #attempt = 0;
+  #faultsInARow = 0;
+  #liveSince = 0;
+  /** The question for credentials that is open. */
+  #asked: object | undefined;
   #challenge: Challenge = "sign-in";
   /** Why signing in failed, on this connection. */
   #refusal: RequestError | undefined;
@@ -220,10 +195,32 @@ export class Client {
 
   // --- the connection ------------------------------------------------------------------------
 
+  /** Find out who we are, then connect: signing in must not take longer than the proxy waits. */
   #open(): void {
     clearTimeout(this.#timer);
     this.retryAt = undefined;
     this.#refusal = undefined;
+    this.#setPhase("connecting");
+    const { credentials } = this.#options;
+    if (typeof credentials === "function") void this.#ask(credentials);
+    else this.#connect(credentials);
+  }
+
+  async #ask(source: CredentialsSource): Promise<void> {
+    const asked = {};
+    this.#asked = asked;
+    try {
+      const credentials = await source(this.#challenge);
+      if (asked !== this.#asked) return; // nobody waits for it any more
+      if (!credentials) throw new ConnectionClosed("there are no credentials to sign in with");
+      this.#connect(credentials);
+    } catch (error) {
+      if (asked === this.#asked) this.#end(asError(error));
+    }
+  }
+
+  /** Without credentials nothing is said: `welcome` comes, or the connection ends. */
+  #connect(credentials: Credentials | undefined): void {
     this.counters.connections++;
     const { WebSocket: make = globalThis.WebSocket as unknown as SocketClass } = this.#options;
     const { codec = json, patience = PATIENCE, url } = this.#options;
@@ -236,28 +233,11 @@ export class Client {
     });
     this.#session = session;
     this.#connection = new Connection(make, endpoint(url), codec, patience, {
-      opened: () => void this.#signIn(this.#challenge),
+      opened: () => credentials && session.signIn(credentials),
       received: message => session.receive(message),
       lost: (code, fault) => this.#lost(code, fault),
       quiet: () => this.#quiet(),
     });
-    this.#setPhase("connecting");
-  }
-
-  /** Without credentials nothing is said: `welcome` comes, or the connection ends. */
-  async #signIn(challenge: Challenge): Promise<void> {
-    const { credentials } = this.#options;
-    if (credentials === undefined) return;
-    const session = this.#session;
-    let found: Credentials | undefined;
-    try {
-      found = typeof credentials === "function" ? await credentials(challenge) : credentials;
-    } catch (error) {
-      return this.#end(error instanceof Error ? error : new Error(String(error)));
-    }
-    if (session !== this.#session) return; // the connection was lost meanwhile
-    if (found) return session?.signIn(found);
-    this.#end(new ConnectionClosed("there are no credentials to sign in with"));
   }
 
   #welcomed(message: Welcome): void {
@@ -265,6 +245,7 @@ export class Client {
     if (this.phase === "live") return; // the credential was renewed
     this.#attempt = 0;
     this.#challenge = "sign-in";
+    this.#liveSince = Date.now();
     this.error = undefined;
     this.#setPhase("live");
     for (const view of this.#views) this.#begin(view);
@@ -274,18 +255,22 @@ export class Client {
   #refusedUnasked(error: RequestError): void {
     const { credentials } = this.#options;
     if (error.code === "UNAUTHORISED" || error.code === "OTP_REQUIRED") this.#refusal = error;
-    if (error.code === "OTP_REQUIRED" && typeof credentials === "function") {
-      void this.#signIn("otp");
-    }
     this.#failed.tell(error);
+    if (error.code === "OTP_REQUIRED" && typeof credentials === "function") {
+      this.#challenge = "otp";
+      this.#drop();
+      this.#open();
+    }
   }
 
   #lost(closeCode: number, fault: Fault | undefined): void {
+    this.#drop();
     if (fault) {
       this.counters.faults++;
-      this.#failed.tell(fault);
+      // One after another they would load everything time and again.
+      if (Date.now() - this.#liveSince > STABLE_MS) this.#faultsInARow = 0;
+      this.#attempt = Math.max(this.#attempt, this.#faultsInARow++);
     }
-    this.#drop();
     const what = this.#advice(closeCode);
     if (what === "never") {
       return this.#end(
@@ -294,6 +279,7 @@ export class Client {
     }
     this.error = fault ?? new ConnectionLost(`the connection was lost (${closeCode})`);
     this.#openLater(what);
+    if (fault) this.#failed.tell(fault);
   }
 
   #advice(closeCode: number): Advice {
@@ -312,13 +298,14 @@ export class Client {
   }
 
   #quiet(): void {
-    this.#session?.ping().catch(() => {}); // that it was lost is heard otherwise
+    if (this.phase === "live") this.#session?.ping().catch(() => {}); // a loss is heard otherwise
   }
 
   /** Let go of the connection, if there is one. */
   #drop(): void {
     clearTimeout(this.#timer);
     this.retryAt = undefined;
+    this.#asked = undefined;
     this.counters.bytesReceived += this.#connection?.bytesReceived ?? 0;
     this.#connection?.end();
     this.#connection = undefined;
@@ -355,7 +342,7 @@ export class Client {
     try {
       view.restore((await storage.load(name)) ?? []);
     } catch (error) {
-      this.#failed.tell(error instanceof Error ? error : new Error(String(error)));
+      this.#failed.tell(asError(error));
     }
     this.#restoring.delete(view);
     this.#begin(view);
@@ -407,13 +394,6 @@ export function connect(options: ClientOptions): Client {
   return new Client(options);
 }
 
-function endpoint(base: string | URL): string {
-  const url = new URL(base);
-  if (url.username || url.password || url.search) {
-    throw new ConnectionClosed("an address is logged: give credentials by `credentials` instead");
-  }
-  url.protocol = url.protocol.replace(/^http/, "ws");
-  if (!url.pathname.endsWith("/ws")) url.pathname = `${url.pathname.replace(/\/$/, "")}/ws`;
-  url.hash = "";
-  return url.href;
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

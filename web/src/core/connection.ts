@@ -1,7 +1,7 @@
 /** One WebSocket: messages instead of frames, and a check that somebody is still there. */
 
 import { type Codec, messages } from "./codec.ts";
-import { Fault } from "./errors.ts";
+import { ConnectionClosed, Fault } from "./errors.ts";
 import type { ClientMessage, ServerMessage } from "./messages.ts";
 
 /** What we use of a WebSocket; browsers' and Node's fit, and npm's `ws`. */
@@ -18,7 +18,7 @@ export interface Socket {
 export type SocketClass = new (url: string, protocols: string[]) => Socket;
 
 export interface ConnectionHandlers {
-  opened(): void;
+  opened(): unknown;
   /** May throw a Fault: the connection then ends. */
   received(message: ServerMessage): void;
   /** It ended by itself: with this close code, or after a fault of ours. */
@@ -110,7 +110,10 @@ export class Connection {
     this.#heard();
     this.bytesReceived += typeof data === "string" ? data.length : data.byteLength;
     try {
-      for (const message of messages(this.#codec, data)) this.#handlers.received(message);
+      for (const message of messages(this.#codec, data)) {
+        if (this.#ended) return; // by whom the one before was about
+        this.#handlers.received(message);
+      }
     } catch (error) {
       // What is no Fault is a mistake of ours: the documents are in doubt just the same.
       const fault = error instanceof Fault ? error : new Fault(String(error), { cause: error });
@@ -131,4 +134,16 @@ export class Connection {
     const socket = this.#socket;
     socket.onopen = socket.onmessage = socket.onclose = null;
   }
+}
+
+/** Make the address of the WebSocket of a proxy. */
+export function endpoint(base: string | URL): string {
+  const url = new URL(base);
+  if (url.username || url.password || url.search) {
+    throw new ConnectionClosed("an address is logged: give credentials by `credentials` instead");
+  }
+  url.protocol = url.protocol.replace(/^http/, "ws");
+  if (!url.pathname.endsWith("/ws")) url.pathname = `${url.pathname.replace(/\/$/, "")}/ws`;
+  url.hash = "";
+  return url.href;
 }

@@ -15,15 +15,7 @@
  * MessagePack (`msgpack.ts`) is imported by itself; `digests.ts` is loaded when it is needed.
  */
 
-export {
-  type Challenge,
-  Client,
-  type ClientOptions,
-  type CredentialsSource,
-  connect,
-  type Phase,
-  type SubscribeOptions,
-} from "./client.ts";
+export { Client, connect } from "./client.ts";
 export { type Codec, json } from "./codec.ts";
 export type { Change, Document, Found, WindowMember, WindowMembers } from "./document.ts";
 export {
@@ -47,5 +39,12 @@ export type {
   Window,
   XapiObject,
 } from "./messages.ts";
+export type {
+  Challenge,
+  ClientOptions,
+  CredentialsSource,
+  Phase,
+  SubscribeOptions,
+} from "./options.ts";
 export { followPage, type PageOptions } from "./page.ts";
 export type { SavedView, ViewStorage } from "./storage.ts";

@@ -121,6 +121,7 @@ export class Player {
         await vi.advanceTimersByTimeAsync(250);
       }
     }
+    await settle();
     expect(this.#sockets.made.length).toBe(before + 1);
     this.#ids = new Map();
     this.#onWire.clear();

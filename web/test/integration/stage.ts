@@ -1,13 +1,14 @@
 /** A running proxy, as tests/integration/test_web_core.py sets it up. */
 
 import { WebSocket } from "ws";
-import { type Client, type ClientOptions, connect } from "../../src/core/client.ts";
+import { type Client, connect } from "../../src/core/client.ts";
 import { type Codec, json } from "../../src/core/codec.ts";
 import type { SocketClass } from "../../src/core/connection.ts";
 import { canonical } from "../../src/core/digests.ts";
 import type { LiveView } from "../../src/core/live.ts";
 import type { XapiObject } from "../../src/core/messages.ts";
 import { msgpack } from "../../src/core/msgpack.ts";
+import type { ClientOptions } from "../../src/core/options.ts";
 
 interface Stage {
   readonly url: string;

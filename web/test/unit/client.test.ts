@@ -1,10 +1,11 @@
 /** Connecting, signing in, losing the connection and coming back: time and sockets are the test's. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Client, type ClientOptions, connect } from "../../src/core/client.ts";
+import { type Client, connect } from "../../src/core/client.ts";
 import { json } from "../../src/core/codec.ts";
 import { ConnectionClosed, ConnectionLost, Fault, RequestError } from "../../src/core/errors.ts";
 import type { Credentials } from "../../src/core/messages.ts";
+import type { ClientOptions } from "../../src/core/options.ts";
 import type { SavedView } from "../../src/core/storage.ts";
 import { fakeTimers, type ScriptedSocket, settle, sockets, WELCOME } from "../sockets.ts";
 
@@ -40,6 +41,7 @@ class Scene {
   }
 
   async open(): Promise<void> {
+    await settle(); // until the credentials are there
     this.socket.opens();
     await settle();
   }
@@ -140,7 +142,10 @@ describe("signing in", () => {
     scene.receives({ type: "error", code: "OTP_REQUIRED", message: "otp", retry: false });
     await settle();
     expect(asked).toEqual(["sign-in", "otp"]);
-    expect(scene.sent()[1]).toEqual({ type: "auth", username: "u", password: "p", otp: "123456" });
+    expect(scene.made[0]?.closedWith).toBe(1000);
+    await scene.open();
+    expect(scene.made.length).toBe(2);
+    expect(scene.sent()).toEqual([{ type: "auth", username: "u", password: "p", otp: "123456" }]);
   });
 
   test("asks for another credential when one has expired", async () => {
@@ -158,9 +163,9 @@ describe("signing in", () => {
     expect(asked).toEqual(["sign-in", "expired"]);
     await scene.closes(1006);
     await vi.advanceTimersByTimeAsync(1_000);
-    await scene.open();
     expect(asked.at(-1)).toBe("sign-in"); // and there is none any more
     expect(scene.client.phase).toBe("closed");
+    expect(scene.made.length).toBe(2);
   });
 
   test("with one fixed credential ends when that has expired", async () => {
@@ -174,8 +179,8 @@ describe("signing in", () => {
   test("that fails on our own side ends it", async () => {
     const credentials = () => Promise.reject(new Error("the vault is shut"));
     const scene = new Scene({ credentials });
-    await scene.open();
     await expect(scene.client.ready).rejects.toThrow("the vault is shut");
+    expect(scene.made).toEqual([]);
   });
 
   test("is done by the upgrade when there are no credentials", async () => {
@@ -315,6 +320,38 @@ describe("a fault", () => {
     scene.receives({ ...ROWS, seq: 9 });
     expect(view.status).toBe("live");
     expect(batches.length).toBe(told); // it is what it was
+  });
+
+  test("that comes again and again makes the client slower, not the network busier", async () => {
+    const scene = new Scene();
+    for (const seconds of [1, 2, 4, 8, 16, 30]) {
+      await scene.live();
+      scene.socket.receives("{");
+      expect(scene.wait()).toBe(seconds * 1000);
+      await vi.advanceTimersByTimeAsync(seconds * 1000);
+    }
+    await scene.live();
+    await scene.closes(1006); // a loss of another kind
+    expect(scene.wait()).toBe(1000);
+    await vi.advanceTimersByTimeAsync(1000);
+    await scene.live();
+    for (let minute = 0; minute < 3; minute++) {
+      await vi.advanceTimersByTimeAsync(25_000);
+      scene.receives({ type: "pong" });
+    }
+    scene.socket.receives("{");
+    expect(scene.wait()).toBe(1000);
+  });
+
+  test("is not what came behind the end of it", async () => {
+    const scene = new Scene({ credentials: async () => TOKEN });
+    await scene.live();
+    const views = [{ ...INFO, view: 9 }];
+    scene.client.onError(() => scene.client.suspend());
+    const error = { type: "error", code: "TOO_LARGE", message: "too long", retry: false };
+    scene.socket.receives(JSON.stringify([error, { type: "subscribed", id: 7, views }]));
+    expect(scene.client.phase).toBe("suspended");
+    expect(scene.client.counters.faults).toBe(0);
   });
 
   test("may be a frame that cannot be read", async () => {
