@@ -82,6 +82,8 @@ class _Replica:
                 self.token = message["resume"]
             case "reset":
                 self.resets += 1
+            case other:
+                raise BenchError(f"what is {other} here?")
 
     def close(self, code: int, reason: str) -> None:
         raise AssertionError(f"closed: {code} {reason}")

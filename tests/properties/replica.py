@@ -218,8 +218,20 @@ class Replica:
                 _require(isinstance(message, dict), "a message is no map")
                 self._handle(message)
                 received.append(message)
+            self._end_frame()
         self.messages.extend(received)
         return received
+
+    def _end_frame(self) -> None:
+        """A patch to other rights and its `moved` are one frame: what has not moved by now stays.
+
+        Those of windows, which nobody can resume, may come apart.
+        """
+        for document in self.documents.values():
+            if document.untold and document.pool is not None:
+                document.untold = False
+                if self.moved is not None:
+                    self.moved(document)
 
     @property
     def is_between_frames(self) -> bool:
