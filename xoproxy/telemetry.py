@@ -157,6 +157,9 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_clients_parked": MetricName("gauge", "Clients that read too slowly just now"),
     "xoproxy_groups": MetricName("gauge", "Distinct views that clients share"),
     "xoproxy_views": MetricName("gauge", "Views of all clients"),
+    "xoproxy_windows": MetricName("gauge", "Distinct live windows that clients share"),
+    "xoproxy_window_lists": MetricName("gauge", "Lists that live windows are cut from"),
+    "xoproxy_window_list_objects": MetricName("gauge", "Objects in these lists"),
     "xoproxy_frames_total": MetricName("counter", "Frames written to clients"),
     "xoproxy_frame_bytes_total": MetricName("counter", "Bytes of frames written to clients"),
     "xoproxy_resumes_total": MetricName(

@@ -63,6 +63,10 @@ class Numbers:
         yield Sample("xoproxy_clients_parked", sum(c.client.paused for c in connections))
         yield Sample("xoproxy_groups", len(hub.groups))
         yield Sample("xoproxy_views", sum(len(g.members) for g in hub.groups.values()))
+        lists = hub.windows.listings.values()
+        yield Sample("xoproxy_windows", len(hub.windows.groups))
+        yield Sample("xoproxy_window_lists", len(lists))
+        yield Sample("xoproxy_window_list_objects", sum(one.total for one in lists))
         yield Sample("xoproxy_frames_total", hub.counters.frames)
         yield Sample("xoproxy_frame_bytes_total", hub.counters.bytes)
         for outcome, count in (
