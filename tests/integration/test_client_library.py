@@ -465,9 +465,12 @@ class Scripted:
         self.url = ""
         self.closed: list[int | None] = []
         self.subscriptions: list[dict[str, Any]] = []
+        self.refusing = False
         self._number = 0
 
     async def serve(self, request):
+        if self.refusing:
+            return web.Response(status=503, headers={"Retry-After": "1"})
         socket = web.WebSocketResponse(protocols=["xoproxy.v1.json"])
         await socket.prepare(request)
         self._number += 1
@@ -526,6 +529,23 @@ async def test_a_proxy_that_breaks_the_protocol_is_asked_afresh(scripted):
         assert scripted.closed == [4000]
         resumed = {m["query"]["classes"][0]: "resume" in m for m in scripted.subscriptions[3:]}
         assert resumed == {"pool_link": True, "host": True, "VM": False}
+
+
+async def test_a_proxy_that_is_full_is_said_and_asked_again_later(scripted):
+    scripted.refusing = True
+    with pytest.raises(client.Unreachable, match="no more sessions") as caught:
+        async with connect(scripted.url, token="t", encoding="json"):
+            pass
+    assert caught.value.retry_after_s == 1
+    scripted.refusing = False
+    async with connect(scripted.url, token="t", encoding="json") as c:
+        view = await c.subscribe("VM")  # which breaks the protocol then, and is begun anew
+        scripted.refusing = True
+        await view.until(lambda v: not v.is_current)
+        await view.until(lambda _: isinstance(c.trouble, client.Unreachable))
+        scripted.refusing = False
+        await view.until(lambda v: v.is_current)
+        assert c.trouble is None
 
 
 async def test_the_example_of_the_documentation_runs():

@@ -136,6 +136,18 @@ async def test_a_wrong_password_is_code_4(proxy):
         assert await end(process) == (4, "xoproxy: wrong user name or password\n")
 
 
+@pytest.mark.parametrize(
+    ("password", "options", "code", "said"),
+    [("wrong", (), 4, "wrong user name"), (PASSWORD, ("--class", "Vm"), 2, "did you mean VM")],
+)
+async def test_the_table_ends_like_the_lines(proxy, terminal, password, options, code, said):
+    arguments = (proxy.url, "--as", "admin", *options)
+    async with command(*arguments, stdout=terminal.slave, password=password) as process:
+        returned, err = await end(process)
+    assert (returned, err.count("\n")) == (code, 1)
+    assert said in err
+
+
 async def test_nobody_there_is_code_3(unused_port):
     async with command(f"http://127.0.0.1:{unused_port}", "--as", "x", "--json") as process:
         code, err = await end(process)

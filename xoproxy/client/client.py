@@ -382,6 +382,7 @@ class Client:
     def waiting(self, error: Error, pause_s: float) -> None:
         del pause_s
         self.trouble = error
+        self._wake_all()
 
     def _happened(self, event: Event) -> None:
         match event:
