@@ -165,6 +165,13 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_resumes_total": MetricName(
         "counter", "Views that a client asked to resume, by outcome", ("outcome",)
     ),
+    "xoproxy_group_changes_total": MetricName(
+        "counter", "Distinct views created, needed again, or forgotten after a while", ("what",)
+    ),
+    "xoproxy_moves_total": MetricName("counter", "Views that went on under other rights"),
+    "xoproxy_view_faults_total": MetricName(
+        "counter", "Faults of ours in the evaluation of a view; the log has them"
+    ),
     "xoproxy_logins_total": MetricName(
         "counter", "Sign-ins by way (password, token) and outcome", ("way", "outcome")
     ),

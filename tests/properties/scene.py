@@ -185,6 +185,7 @@ class Scene:
         slice_size: int,
         threshold_bytes: int,
         frames_total_bytes: int = 1 << 28,
+        idle_groups: int = 256,
     ) -> None:
         cut_slices(slice_size)
         self.budget = JournalBudget(2 * journal_bytes, journal_bytes, age_s=1e9)
@@ -197,6 +198,7 @@ class Scene:
             chunk_bytes=chunk_bytes,
             slice_clients=slice_clients,
             frames_total_bytes=frames_total_bytes,
+            idle_groups=idle_groups,
         )
         self.pools: dict[str, Pool] = {}
         self.peers: list[Peer] = []
@@ -471,10 +473,13 @@ class Scene:
             self.hub.disconnected(peer.client)
         self.peers.clear()
         self.flush(MANY)
+        for _ in range(2):  # nobody came back
+            self._marking = None
+            self.mark(MANY)
         assert not self.hub.groups
         assert not self.hub._catch_up._waiting
         assert not self.hub._pacing._waiting
-        assert not any(map(list, self.hub._routings.values()))
+        assert not any(map(list, self.hub._groups.routings.values()))
         assert all(repr(entry) == text for entry, text in self._entries), "an entry was mutated"
 
     # --- what must be true ---

@@ -35,6 +35,7 @@ _SIZES = {
     "frames_total_bytes": [1 << 28, 3000, 1],
     "slice_size": [50, 2, 1],
     "threshold_bytes": [100, 0],
+    "idle_groups": [256, 1, 0],
 }
 _BUCKETS = [1, 2, 4, 16, 256]
 _buckets = st.sampled_from(_BUCKETS)

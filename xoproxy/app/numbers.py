@@ -75,6 +75,14 @@ class Numbers:
             ("snapshot", hub.counters.snapshots),
         ):
             yield Sample("xoproxy_resumes_total", count, (outcome,))
+        for what, count in (
+            ("created", hub.counters.groups_created),
+            ("reused", hub.counters.groups_reused),
+            ("expired", hub.counters.groups_expired),
+        ):
+            yield Sample("xoproxy_group_changes_total", count, (what,))
+        yield Sample("xoproxy_moves_total", hub.counters.moved)
+        yield Sample("xoproxy_view_faults_total", hub.counters.faults)
         for labels, count in self._accounts.logins.items():
             yield Sample("xoproxy_logins_total", count, labels)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from xoproxy.cache.journal import Expired
 from xoproxy.sessions.counters import Counters
+from xoproxy.sessions.faults import REASON
 from xoproxy.sessions.frame import Delivery
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.member import Member
@@ -34,6 +35,7 @@ class CatchUp:
         snapshot: returns a group's snapshot, whatever became of its history.
         mark_dirty: has a group read its history.
         moves: brings members to other groups.
+        fault: contains an unexpected exception to what some members share.
         may_begin: tells whether a member may have a patch now, or has it wait (`pacing.py`).
     """
 
@@ -43,12 +45,14 @@ class CatchUp:
         snapshot: Callable[[SharedView], Delivery],
         mark_dirty: Callable[[SharedView], None],
         moves: Moves,
+        fault: Callable[[Iterable[Member], Exception], None],
         may_begin: Callable[[Member], bool],
     ) -> None:
         self._counters = counters
         self._snapshot = snapshot
         self._mark_dirty = mark_dirty
         self._moves = moves
+        self._fault = fault
         self._may_begin = may_begin
         self._ready: dict[Member, None] = {}
         self._works: deque[Delivery] = deque()
@@ -70,7 +74,10 @@ class CatchUp:
         while self.has_work:
             ready, self._ready = self._ready, {}
             for number, member in enumerate(ready, 1):
-                self._serve(member)
+                try:
+                    self._serve(member)
+                except Exception as error:  # noqa: BLE001 - a fault of ours ends this view only
+                    self._fault([member], error)
                 if number % _SERVED_PER_STEP == 0:
                     yield
             yield
@@ -87,7 +94,11 @@ class CatchUp:
         """Take one slice of making a delivery; when frames came of it, its takers go on."""
         frame_count = len(delivery.frames)
         if not delivery.lost:
-            delivery.step()
+            try:
+                delivery.step()
+            except Exception as error:  # noqa: BLE001 - a fault of ours ends this view only
+                delivery.give_up(REASON)
+                self._fault(list(self._waiting[delivery]), error)
         if delivery.complete or delivery.lost or len(delivery.frames) > frame_count:
             self._ready.update(self._waiting.pop(delivery))
         else:

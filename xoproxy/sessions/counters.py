@@ -17,3 +17,9 @@ class Counters:
     moved: int = 0
     given_up: int = 0
     """Deliveries that were too much for memory."""
+    groups_created: int = 0
+    groups_reused: int = 0
+    """Those that lingered when somebody asked for them again."""
+    groups_expired: int = 0
+    faults: int = 0
+    """Unexpected exceptions, each contained to one view."""

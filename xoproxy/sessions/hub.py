@@ -13,24 +13,25 @@ Between slices anything may happen: batches, joins, departures. A frame goes onl
 still are where the frame begins.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 
 from xoproxy.cache.journal import Expired
 from xoproxy.cache.query import Query
-from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import View, Visibility
+from xoproxy.errors import CloseCode
 from xoproxy.model import Batch, PoolId
 from xoproxy.sessions import moves
 from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim
 from xoproxy.sessions.counters import Counters
+from xoproxy.sessions.fan_out import FanOut
+from xoproxy.sessions.faults import Fault, Faults
 from xoproxy.sessions.frame import Delivery, Framing
 from xoproxy.sessions.group import Group
+from xoproxy.sessions.groups import GroupKey, Groups
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.moves import Moves
@@ -38,23 +39,12 @@ from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.relief import Relief
 from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
 from xoproxy.sessions.routing import Routing
-from xoproxy.sessions.tokens import TokenSigner, ViewHash, under_rights, view_hash
+from xoproxy.sessions.tokens import TokenSigner, ViewHash
 from xoproxy.sessions.window_group import SharedView, WindowGroup
 from xoproxy.sessions.windows import Windows
 
 _ADVANCED_PER_STEP = 8
 """Groups that read a short piece of history in one step; a long piece has steps of its own."""
-
-GroupKey = tuple[PoolId, View, Codec]
-
-
-@dataclass(slots=True)
-class _FanOut:
-    """A frame's way to the members that stood where the group was before it moved on."""
-
-    group: SharedView
-    delivery: Delivery
-    members: list[Member] = field(default_factory=list)
 
 
 class Hub:
@@ -67,6 +57,7 @@ class Hub:
         frame_bytes, chunk_bytes: bounds of patches and snapshots, see `Group`.
         slice_clients: members served per step of a flush.
         frames_total_bytes: bound of all that is on its way to clients together; see `Relief`.
+        idle_groups: how many groups may linger; see `Groups`.
     """
 
     def __init__(
@@ -79,10 +70,11 @@ class Hub:
         chunk_bytes: int = 32_768,
         slice_clients: int = 250,
         frames_total_bytes: int = 256 << 20,
+        idle_groups: int = 256,
     ) -> None:
         self.pools: dict[PoolId, Store] = {}
-        self.groups: dict[GroupKey, Group] = {}
         self.counters = Counters()
+        self._groups = Groups(self.counters, self._make_group, idle_groups)
         self._framing = framing
         self._signer = signer
         self._wake = wake
@@ -90,16 +82,21 @@ class Hub:
         self._chunk_bytes = chunk_bytes
         self._slice_clients = slice_clients
         self._next_view = count(1).__next__
-        self._routings: dict[PoolId, Routing] = {}
         self._unrouted: dict[Routing, None] = {}
         self._dirty: dict[Group, None] = {}
         self._relief = Relief(framing.ledger, frames_total_bytes)
         self._pacing = Pacing()
         self._moves = Moves(
-            self.counters, self._pacing, self._set_rate, self._mark_dirty, self._vacated
+            self.counters, self._pacing, self._set_rate, self._mark_dirty, self._groups.vacated
         )
+        self._faults = Faults(self.counters, self._restart, self._groups.abandon, self._lose)
         self._catch_up = CatchUp(
-            self.counters, self._snapshot, self._mark_dirty, self._moves, self._pacing.may_begin
+            self.counters,
+            self._snapshot,
+            self._mark_dirty,
+            self._moves,
+            self._faults.of_members,
+            self._pacing.may_begin,
         )
         self.windows = Windows(
             framing,
@@ -111,22 +108,40 @@ class Hub:
             chunk_bytes=chunk_bytes,
         )
 
+    @property
+    def groups(self) -> Mapping[GroupKey, Group]:
+        """All groups on single pools, also those that linger."""
+        return self._groups.by_key
+
+    def _make_group(self, routing: Routing, view: View, hash_: ViewHash, codec: Codec) -> Group:
+        return Group(
+            self._next_view(),
+            routing,
+            view,
+            hash_,
+            codec,
+            self._framing,
+            self._signer,
+            frame_bytes=self._frame_bytes,
+            chunk_bytes=self._chunk_bytes,
+        )
+
     # --- pools ---------------------------------------------------------------------------------
 
     def add_pool(self, store: Store) -> None:
         self.pools[store.pool] = store
-        self._routings[store.pool] = Routing(store)
+        self._groups.add_pool(store)
 
     def remove_pool(self, pool: PoolId) -> None:
         """End all views of a pool; their members are told."""
         self.windows.remove_pool(self.pools.pop(pool))
-        for group in self._routings.pop(pool):
+        for group in self._groups.remove_pool(pool):
             for member in [*group.members, *group.arriving]:
                 self.end(member)
 
     def loaded(self, pool: PoolId) -> None:
         """A pool was listed for the first time: its views begin with a snapshot of it."""
-        routing = self._routings[pool]
+        routing = self._groups.routings[pool]
         routing.loaded()
         for group in routing:
             self._restart(group, "loaded")
@@ -134,7 +149,7 @@ class Hub:
 
     def committed(self, batch: Batch) -> None:
         """Note a batch; the next flush finds out whom it concerns."""
-        routing = self._routings[batch.pool]
+        routing = self._groups.routings[batch.pool]
         if batch.changes and routing.committed(batch):
             self._unrouted[routing] = None
             self._wake()
@@ -178,7 +193,7 @@ class Hub:
         can be missed. `resume` is what `resume_positions` made of the client's tokens.
         """
         store = self.pools[pool]
-        group = self._group(client.codec, store, query, visibility)
+        group = self._groups.of_query(client.codec, store, query, visibility)
         member = client.members.get(group.number)
         if member is not None:
             member.subscriptions.add(subscription)
@@ -275,14 +290,11 @@ class Hub:
             if visibility is None:
                 self.end(member)
             elif visibility != here.view.visibility:
-                self._move(member, here, visibility)
+                target = self._groups.under(here, visibility)
+                self._moves.begin(member, target)
+                self._read_soon(target)
+                self._catch_up.add([member])
         self._wake()
-
-    def _move(self, member: Member, here: Group, visibility: Visibility) -> None:
-        view = replace(here.view, visibility=visibility)
-        hash_ = under_rights(here.view_hash.query, visibility.scope)
-        self._moves.begin(member, self._group_of(here.store, view, hash_, here.codec))
-        self._catch_up.add([member])
 
     def end(self, member: Member) -> None:
         """Tell a member that its pool is not there any more, for it at least."""
@@ -293,7 +305,11 @@ class Hub:
 
     def bookmarks(self) -> Iterator[None]:
         """Send everybody who is up to date a token that reaches to now, in slices."""
-        for group in list(self.groups.values()):
+        self._faults.forgive()
+        self._groups.expire()
+        for group in self._groups:
+            if self._groups.is_idle(group):
+                continue
             group.forget_unused()
             members = [*group.current, *(m for m in group.paced if m not in group.current)]
             for start in range(0, len(members), self._slice_clients):
@@ -346,32 +362,51 @@ class Hub:
             self.counters.given_up += self._relief.give(self._all_groups())
         unrouted, self._unrouted = self._unrouted, {}
         for routing in unrouted:
-            yield from routing.route(self._dirty)
-        fan_outs: list[_FanOut] = []
+            try:
+                yield from routing.route(self._dirty)
+            except Exception as error:  # noqa: BLE001 - then everybody reads, which finds it
+                self._faults.note(f"routing of pool {routing.store.pool}", error)
+                routing.give_up(self._dirty)
+        fan_out = FanOut(self.counters, self._pacing, self._catch_up.add, self._slice_clients)
         dirty, self._dirty = self._dirty, {}
         for number, group in enumerate(dirty, 1):
-            yield from self._advance(group, fan_outs)
+            yield from self._advance(group, fan_out)
             if number % _ADVANCED_PER_STEP == 0:
                 yield
         for routing in unrouted:
             routing.rest()
-        yield from self.windows.advance(partial(self._offer, fan_outs))
-        gathered: dict[Client, None] = {}
-        yield from self._fan_out(fan_outs, gathered)
-        yield from self._write_gathered(list(gathered))
-        yield from self.windows.begin(until=self._has_news)
+        yield from self._contained(self.windows.advance(fan_out.offer))
+        yield from fan_out.steps()
+        yield from self._contained(self.windows.begin(until=self._has_news))
         yield from self._catch_up.steps(until=lambda: self._has_news() or self._relief.is_due)
-        yield from self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
+        yield from self._contained(
+            self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
+        )
+
+    def take_faults(self) -> list[Fault]:
+        """Return the faults that were contained since the last time, for the log."""
+        return self._faults.take()
+
+    def _contained(self, steps: Iterator[None]) -> Iterator[None]:
+        """Take steps for all windows; a fault of ours ends these only."""
+        try:
+            yield from steps
+        except Exception as error:  # noqa: BLE001 - not those who do not use windows
+            self._faults.of_windows(self.windows.groups, error)
+
+    def _lose(self, client: Client) -> None:
+        client.close(CloseCode.STATE_LOST, "a fault of the proxy")
+        self.disconnected(client)
 
     def _all_groups(self) -> Iterator[SharedView]:
-        for routing in self._routings.values():
+        for routing in self._groups.routings.values():
             yield from routing
         yield from self.windows.groups
 
     def _has_news(self) -> bool:
         return bool(self._unrouted or self._dirty) or self.windows.is_dirty
 
-    def _advance(self, group: Group, fan_outs: list[_FanOut]) -> Iterator[None]:
+    def _advance(self, group: Group, fan_out: FanOut) -> Iterator[None]:
         if not group.in_use:
             return  # gone meanwhile
         if group.paced and not group.arriving and self._pacing.postpones(group):
@@ -383,108 +418,15 @@ class Hub:
             if group.in_use:  # otherwise its pool may have gone meanwhile
                 self._restart(group, "journal_expired")
             return
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends this view only
+            self._faults.of_group(group, error)
+            return
         if group.is_dirty and group.members:
             self._dirty[group] = None
         if group.position != cursor:
-            self._offer(fan_outs, group, cursor)
-
-    def _offer(self, fan_outs: list[_FanOut], group: SharedView, cursor: int) -> None:
-        """Have the current members of a group that moved on get what leads on from `cursor`."""
-        if group.current:
-            delivery = group.patch_from(cursor)
-            members = group.release(cursor)
-            if group.paced:
-                members = self._pacing.hold(members)
-            fan_outs.append(_FanOut(group, delivery, members))
-
-    def _fan_out(self, fan_outs: list[_FanOut], gathered: dict[Client, None]) -> Iterator[None]:
-        """Write each frame (or a patch's parts) to all who wait for it."""
-        room = self._slice_clients
-        for fan_out in fan_outs:
-            start = 0
-            while start < len(fan_out.members):
-                members = fan_out.members[start : start + room]
-                self._write_to(members, fan_out, gathered)
-                start += len(members)
-                room -= len(members)
-                if not room:
-                    yield
-                    room = self._slice_clients
-
-    def _write_to(
-        self, members: list[Member], fan_out: _FanOut, gathered: dict[Client, None]
-    ) -> None:
-        """Write one frame to some of its members; the hottest loop we have."""
-        current, frames = fan_out.group.current, fan_out.delivery.frames
-        single = len(frames) == 1
-        frame = frames[0]
-        plain = frame.wire(deflate=False)
-        written = 0
-        for member in members:
-            client = member.client
-            if client.paused or member.away or not single:
-                self._park(member)
-                continue
-            data = frame.wire(deflate=True) if client.deflate else plain
-            if len(client.members) > 1:
-                client.gather(member, data)
-                gathered[client] = None
-            else:
-                client.put(data)
-            current[member] = None
-            written += 1
-        self.counters.frames += written
-        self.counters.bytes += frame.size * written
-
-    def _park(self, member: Member) -> None:
-        """Leave a member at its cursor; it goes on when its socket has drained."""
-        if member.away or member.client.closed:
-            return
-        if member.client.paused:
-            self.counters.parked += 1
-        else:
-            self._catch_up.add([member])
-
-    def _write_gathered(self, clients: list[Client]) -> Iterator[None]:
-        """One write per client and flush, however many of its views changed."""
-        for start in range(0, len(clients), self._slice_clients):
-            for client in clients[start : start + self._slice_clients]:
-                client.flush()
-            yield
+            fan_out.offer(group, cursor)
 
     # --- groups --------------------------------------------------------------------------------
-
-    def _group(self, codec: Codec, store: Store, query: Query, visibility: Visibility) -> Group:
-        # Of a pool that never answered we do not know the classes: all that there are, then. A
-        # view's classes stay what its members were told.
-        view = View(
-            classes=query.for_classes(store.classes or SCHEMA.event_classes),
-            filter=query.filter,
-            masks=query.masks,
-            visibility=visibility,
-        )
-        hash_ = view_hash(query.view_key, visibility.scope, view.classes)
-        return self._group_of(store, view, hash_, codec)
-
-    def _group_of(self, store: Store, view: View, hash_: ViewHash, codec: Codec) -> Group:
-        key = store.pool, view, codec
-        group = self.groups.get(key)
-        if group is None:
-            routing = self._routings[store.pool]
-            group = Group(
-                self._next_view(),
-                routing,
-                view,
-                hash_,
-                codec,
-                self._framing,
-                self._signer,
-                frame_bytes=self._frame_bytes,
-                chunk_bytes=self._chunk_bytes,
-            )
-            self.groups[key] = group
-            routing.add(group)
-        return group
 
     def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
         """Find where a client may go on; None when it must have a snapshot."""
@@ -520,7 +462,7 @@ class Hub:
         group.release(group.position)
         group.restart()
         self._dirty.pop(group, None)
-        self._routings[group.store.pool].began(group)
+        self._groups.routings[group.store.pool].began(group)
         for member in group.members:
             self._pacing.release(member)
             member.forget(reason)
@@ -559,20 +501,7 @@ class Hub:
         member.client.members.pop(group.number, None)
         self._moves.dismiss(member)
         if not group.in_use:
-            self._vacated(group)
-
-    def _vacated(self, group: Group) -> None:
-        """Forget a group that nobody belongs to."""
-        key = self._key(group)
-        if self.groups.get(key) is group:
-            del self.groups[key]
-            if group.store.pool in self._routings:
-                self._routings[group.store.pool].remove(group)
-            self._dirty.pop(group, None)
-
-    @staticmethod
-    def _key(group: Group) -> GroupKey:
-        return group.store.pool, group.view, group.codec
+            self._groups.vacated(group)
 
     def _info(self, group: Group, seq: int, mode: str) -> ViewInfo:
         store = group.store

@@ -203,6 +203,16 @@ class Routing:
                     touched[group] = None
         self.seq = to_seq
 
+    def give_up(self, touched: dict[Group, None]) -> None:
+        """Have every group read what is new: it could not be found out whom it concerns."""
+        from_seq, self.seq = self.seq, self.store.seq
+        self._unrouted.clear()
+        self._late.clear()
+        for group in self._groups:
+            group.touch(from_seq, self.seq, None)
+            if group.is_dirty:
+                touched[group] = None
+
     def state(self, seq: int) -> State:
         """Look at the pool as it stood; those who read the same stretch share the look.
 

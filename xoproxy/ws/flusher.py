@@ -9,7 +9,11 @@ import asyncio
 import time
 from contextlib import suppress
 
+import structlog
+
 from xoproxy.sessions.hub import Hub
+
+_log = structlog.get_logger(__name__)
 
 
 class Flusher:
@@ -45,6 +49,8 @@ class Flusher:
                     if not more:
                         break
                     await asyncio.sleep(0)
+                for fault in hub.take_faults():
+                    _log.error("view failed", where=fault.where, exc_info=fault.error)
                 hub.beat(loop_time())
             self.last_cost_s = cost
             tick = min(max(cost, self._tick_min_s), self._tick_max_s)

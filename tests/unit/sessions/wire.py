@@ -128,6 +128,7 @@ class Desk:
     def __init__(self, budget: JournalBudget | None = None, **sizes: Any) -> None:
         self.framing = SharedFraming()
         self.woken = 0
+        sizes = {"idle_groups": 0} | sizes  # whoever comes again finds nothing, unless asked for
         self.hub = Hub(self.framing, TokenSigner(SECRET), self._wake, **sizes)
         self.budget = budget or JournalBudget()
         self.store = self.add_pool(POOL)
