@@ -38,7 +38,7 @@ from xoproxy.cache.view import (
     look_at_all,
 )
 from xoproxy.cache.window_query import Arrangement, Span
-from xoproxy.model import Entry, Key, PoolId, Ref, XapiClass
+from xoproxy.model import Batch, Entry, Key, PoolId, Ref, XapiClass
 
 _SLICE = 32
 """Objects per step of long work: about a millisecond."""
@@ -167,20 +167,23 @@ class Listing:
         """Whether there is something to read."""
         return any(p.is_dirty and p.read_to is not None for p in self.parts.values())
 
-    def touch(self, pool: PoolId, from_seq: int, classes: Collection[XapiClass]) -> bool:
-        """Note that objects of some classes changed in a pool; tell whether they may count here."""
-        part = self.parts.get(pool)
-        if part is None or not (part.view.needs_references or self.scope.cls in classes):
+    def touch(self, batch: Batch, classes: Collection[XapiClass]) -> bool:
+        """Note that objects of these classes changed; tell whether they may count here."""
+        part = self.parts.get(batch.pool)
+        if part is None or part.store.epoch != batch.epoch:
             return False
-        part.touch(from_seq)
+        if not (part.view.needs_references or self.scope.cls in classes):
+            return False
+        part.touch(batch.from_seq)
         return True
 
-    def loaded(self, pool: PoolId) -> bool:
+    def loaded(self, store: Store) -> bool:
         """Note that a pool was listed for the first time; tell whether it is one of these."""
-        part = self.parts.get(pool)
-        if part is not None:
-            self.rebuild(part)
-        return part is not None
+        part = self.parts.get(store.pool)
+        if part is None or part.store is not store:
+            return False
+        self.rebuild(part)
+        return True
 
     def slice(self, span: Span) -> list[tuple[Part, Ref, Key]]:
         """Return the objects at some places."""

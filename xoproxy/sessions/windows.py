@@ -88,7 +88,7 @@ class Windows:
         """Note a batch: O(listings), whatever the number of windows and clients."""
         classes = {change.cls for change in batch.changes}
         for listing in self._by_listing:
-            if listing.touch(batch.pool, batch.from_seq, classes):
+            if listing.touch(batch, classes):
                 self._dirty[listing] = None
         if self._dirty:
             self._wake()
@@ -96,7 +96,7 @@ class Windows:
     def loaded(self, store: Store) -> None:
         """Note that a pool was listed for the first time."""
         for listing in self._by_listing:
-            if listing.loaded(store.pool):
+            if listing.loaded(store):
                 self._unsettled[listing] = None
         if self._unsettled:
             self._wake()
