@@ -1,8 +1,9 @@
 """The client library holds what a plain reading of the protocol holds, whatever happens.
 
-Programs in the scene of test_session_machine.py read the same messages with the library's core and
-with replica.py, which share nothing, over drops, resumes, comparisons, and changes of rights. What
-the library tells of changes is applied to a mirror, which must show the same again.
+Programs in the scenes of test_session_machine.py and test_windows.py read the same messages with
+the library's core and with replica.py, which share nothing, over drops, resumes, comparisons, moves
+and changes of rights. What the library tells of changes is applied to a mirror, which must show the
+same again.
 """
 
 import random
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.properties import world
+from tests.properties import test_windows, world
 from tests.properties.replica import Document, canonical
 from tests.properties.scene import MANY, SLICES, Peer, Scene
 from xoproxy.client.events import Changed, Comparing, Event
@@ -34,9 +35,74 @@ _SIZES: dict[str, list[int]] = {
 @pytest.fixture(autouse=True)
 def slices(monkeypatch):
     """Put the sizes of slices back."""
-    for module, names in SLICES.items():
+    for module, names in {**SLICES, **test_windows._OURS}.items():
         for name in names:
             monkeypatch.setattr(module, name, getattr(module, name))
+
+
+class Shadow:
+    """The library's core, which reads what replica.py reads."""
+
+    def __init__(self) -> None:
+        self.protocol = Protocol()
+        self.due: list[Replica] = []
+        """Views whose digests the proxy waits for."""
+        self._mirror: dict[tuple[Any, str | None], dict[str, Any]] = {}
+        """What changes have told: by subscription and pool, by reference."""
+
+    def follow(self, peer: Peer) -> None:
+        """Read all that a peer reads."""
+        judged = peer.replica._handle
+
+        def handle(message):
+            judged(message)
+            self.note(self.protocol.receive(deepcopy(message)))
+            assert self.protocol.faults == 0
+            self._compare(peer)
+
+        peer.replica._handle = handle  # type: ignore[method-assign]
+        self.protocol.connected()
+
+    def note(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Changed(slot, deltas):
+                    shown = self._mirror.setdefault((slot.subscription.id, slot.pool), {})
+                    for _, _, before, after in deltas:
+                        if before is not None:
+                            assert canonical(shown.pop(_identity(before))) == canonical(before)
+                        if after is not None:
+                            assert _identity(after) not in shown
+                            shown[_identity(after)] = after
+                case Comparing(replica):
+                    self.due.append(replica)
+                case _:
+                    pass
+
+    def _compare(self, peer: Peer) -> None:
+        """Both hold the same, and so does whoever was told of changes only."""
+        found = 0
+        for document in peer.replica.documents.values():
+            for id_ in document.subscriptions:
+                found += 1
+                slot = self.protocol.subscriptions[id_].slots[document.pool]
+                assert slot.replica.number == document.view
+                assert slot.replica.complete == document.complete
+                if document.complete:
+                    assert slot.replica.position == document.position
+                    assert slot.shown is slot.replica.document
+                    assert canonical(slot.shown.as_json()) == canonical(document.content)
+        for subscription in self.protocol.subscriptions.values():
+            for slot in subscription.slots.values():
+                objects = {
+                    _identity(members): members
+                    for by_key in slot.shown.classes.values()
+                    for members in by_key.values()
+                }
+                told = self._mirror.get((subscription.id, slot.pool), {})
+                assert canonical(told) == canonical(objects)
+                found -= slot.subscription.answered
+        assert found == 0
 
 
 class Program:
@@ -45,17 +111,13 @@ class Program:
     def __init__(self, scene: Scene, rng: random.Random) -> None:
         self.scene = scene
         self.rng = rng
-        self.protocol = Protocol()
+        self.shadow = Shadow()
+        self.protocol = self.shadow.protocol
         self.questions: dict[int, world.Question] = {}
         self.peer: Peer | None = None
         self.rights = rng.choice([world.EVERYTHING, *world.RIGHTS])
         self._held: dict[int, list[Document]] = {}
         """What replica.py held when the connection was lost."""
-        self._due: list[Replica] = []
-        self._mirror: dict[tuple[Any, str | None], dict[str, Any]] = {}
-        """What changes have told: by subscription and pool, by reference."""
-
-    # --- what happens ----------------------------------------------------------------------------
 
     def connect(self) -> None:
         self.peer = peer = self.scene.connect(
@@ -64,14 +126,7 @@ class Program:
             rights=self.rights,
             room=self.rng.choice([None, None, 0, 300]),
         )
-        judged = peer.replica._handle
-
-        def handle(message):
-            judged(message)
-            self._take(deepcopy(message))
-
-        peer.replica._handle = handle  # type: ignore[method-assign]
-        self.protocol.connected()
+        self.shadow.follow(peer)
         self._send()
 
     def subscribe(self, question: world.Question) -> None:
@@ -90,21 +145,21 @@ class Program:
                 self._held[id_] = one.documents
         self.rights = self.peer.rights
         self.peer = None
-        self._due.clear()
-        self._note(self.protocol.disconnected())
+        self.shadow.due.clear()
+        self.shadow.note(self.protocol.disconnected())
 
     def say_digests(self) -> None:
         """Both must say the same of what they hold."""
         if self.peer is None:
             return
-        for replica in self._due:
+        for replica in self.shadow.due:
             message = replica.digests()
             document = self.peer.replica.documents.get(replica.number)
             if document is not None and document.claim == "due":
                 said = self.peer.replica.digests(document, message["buckets"], spoilt=False)
                 assert canonical(said) == canonical(message)
                 self.peer.request(**message)
-        self._due.clear()
+        self.shadow.due.clear()
         self.scene.check()
 
     def _send(self) -> None:
@@ -123,55 +178,9 @@ class Program:
             self.peer.request(**message)
             self.scene.check()
 
-    # --- what must be true -----------------------------------------------------------------------
 
-    def _take(self, message: Any) -> None:
-        self._note(self.protocol.receive(message))
-        assert self.protocol.faults == 0
-        self._compare()
-
-    def _note(self, events: list[Event]) -> None:
-        for event in events:
-            match event:
-                case Changed(slot, deltas):
-                    shown = self._mirror.setdefault((slot.subscription.id, slot.pool), {})
-                    for _, _, before, after in deltas:
-                        if before is not None:
-                            assert canonical(shown.pop(before["$ref"])) == canonical(before)
-                        if after is not None:
-                            assert after["$ref"] not in shown
-                            shown[after["$ref"]] = after
-                case Comparing(replica):
-                    self._due.append(replica)
-                case _:
-                    pass
-
-    def _compare(self) -> None:
-        """Both hold the same, and so does whoever was told of changes only."""
-        assert self.peer is not None
-        found = 0
-        for document in self.peer.replica.documents.values():
-            for id_ in document.subscriptions:
-                found += 1
-                slot = self.protocol.subscriptions[id_].slots[document.pool]
-                assert slot.replica.number == document.view
-                assert slot.replica.complete == document.complete
-                if document.complete:
-                    assert slot.replica.position == document.position
-                    assert slot.shown is slot.replica.document
-                    held = slot.shown.as_json()
-                    assert canonical(held) == canonical(document.content)
-        for subscription in self.protocol.subscriptions.values():
-            for slot in subscription.slots.values():
-                objects = {
-                    members["$ref"]: members
-                    for by_key in slot.shown.classes.values()
-                    for members in by_key.values()
-                }
-                told = self._mirror.get((subscription.id, slot.pool), {})
-                assert canonical(told) == canonical(objects)
-                found -= slot.subscription.answered
-        assert found == 0
+def _identity(members: dict[str, Any]) -> str:
+    return f"{members.get('$pool')}/{members['$ref']}"
 
 
 def _point(point: dict[str, Any]) -> dict[str, Any]:
@@ -245,6 +254,42 @@ class Story:
 
     def mark(self) -> None:
         self.scene.mark(self.rng.randrange(1, 6))
+
+
+class WindowStory(test_windows.Storm):
+    """The storm of test_windows.py; everybody in it is shadowed."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._connect = self.scene.connect
+        self.scene.connect = self._shadowed  # type: ignore[method-assign]
+
+    def _shadowed(self, **options: Any) -> Peer:
+        peer = self._connect(**options)
+        shadow = Shadow()
+        shadow.follow(peer)
+        request = peer.request
+
+        def mirrored(**message: Any) -> None:
+            protocol, id_ = shadow.protocol, message["id"]
+            match message["type"]:
+                case "subscribe":
+                    protocol.subscribe(message["query"], id_)
+                case "window":
+                    protocol.move_window(protocol.subscriptions[id_], *message["window"])
+                case "unsubscribe":
+                    protocol.unsubscribe(protocol.subscriptions[id_])
+            assert protocol.outgoing.pop()["type"] == message["type"]
+            request(**message)
+
+        peer.request = mirrored  # type: ignore[method-assign]
+        return peer
+
+
+@given(st.integers(0, 2**32), st.integers(1, 100))
+@settings(max_examples=25)
+def test_windows_hold_what_the_protocol_says(seed, length):
+    WindowStory(seed).play(length)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 150))

@@ -54,7 +54,8 @@ def connect(
 
     Args:
         url: of the proxy: "https://proxy.example".
-        token: an API token, or a function that returns it, asked again when one was revoked.
+        token: an API token, or a function that returns it; it is asked for every connection, also
+            when the token of before was revoked, and must not raise.
         username: instead of a token, with `password`, and `otp` if one is asked for.
         password: see `username`.
         otp: see `username`.
@@ -94,7 +95,7 @@ class Client:
 
     Attributes:
         connection: the present one; None while there is none.
-        reconnects: how often it was lost, or not there to begin with.
+        reconnects: how often it was lost.
         trouble: why there is no connection now, if there is none.
     """
 

@@ -7,6 +7,7 @@ begins again when the connection ends, with pauses after docs/protocol.md, secti
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 from typing import Protocol as Port
 
 from xoproxy.client.beside import beside
@@ -166,9 +167,8 @@ class Follower:
             return fault
         except Error as error:
             return error
-        raise AssertionError  # it ends by an error only
 
-    async def _take_all(self, connection: Connection) -> None:
+    async def _take_all(self, connection: Connection) -> NoReturn:
         now = asyncio.get_running_loop().time
         yielded_s = now()
         while True:

@@ -1,6 +1,7 @@
 """A live view: what a query finds on all pools, kept up to date."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -78,7 +79,8 @@ class Live:
         for listener in self._listeners:
             listener.end()
         self._signal.notify()
-        await self._client.unsubscribe(self._subscription)
+        with suppress(Error):  # then there is nothing left to end
+            await self._client.unsubscribe(self._subscription)
 
     # --- for the client --------------------------------------------------------------------------
 
