@@ -209,6 +209,12 @@ class LimitsSettings(_Group):
     journal_age_s: Seconds = 1800.0
     """Seconds that a change is kept: half an hour covers a tunnel and a lunch break; after that a
     snapshot is cheaper."""
+    frames_total_bytes: Annotated[int, Field(ge=16 * MIB)] = 256 * MIB
+    """Bytes of everything on its way to clients together. Over it, what slow clients have not taken
+    for longest is given up, and they begin again. At least twice the largest view."""
+    memory_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bytes that the process may have: from 85 % new clients are turned away, from 95 % history is
+    given up. 0 means what the container may have, or else the machine."""
     deflate_threshold_bytes: Count = 512
     """Bytes from which a frame is compressed: below, deflate costs more than it saves."""
     stalled_close_s: Seconds = 30.0

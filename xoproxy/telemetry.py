@@ -155,6 +155,15 @@ METRICS: Mapping[str, MetricName] = {
     ),
     "xoproxy_clients": MetricName("gauge", "Open WebSocket connections that are signed in"),
     "xoproxy_clients_parked": MetricName("gauge", "Clients that read too slowly just now"),
+    "xoproxy_clients_turned_away_total": MetricName(
+        "counter", "Connections that were refused for want of room"
+    ),
+    "xoproxy_memory_bytes": MetricName("gauge", "Memory of the process, without what it shares"),
+    "xoproxy_memory_limit_bytes": MetricName("gauge", "What it may have, see limits.memory_bytes"),
+    "xoproxy_frames_held_bytes": MetricName("gauge", "What is on its way to clients"),
+    "xoproxy_deliveries_given_up_total": MetricName(
+        "counter", "Snapshots and patches given up because too much was on its way"
+    ),
     "xoproxy_groups": MetricName("gauge", "Distinct views that clients share"),
     "xoproxy_views": MetricName("gauge", "Views of all clients"),
     "xoproxy_windows": MetricName("gauge", "Distinct live windows that clients share"),

@@ -20,6 +20,7 @@ from xoproxy.app import options
 from xoproxy.app.collector import Collector
 from xoproxy.app.events import OwnObjects, PoolEvents
 from xoproxy.app.identities import Authenticator
+from xoproxy.app.memory import MemoryGuard, available_bytes
 from xoproxy.app.numbers import Caller, Numbers
 from xoproxy.app.registry import Readiness, Registry
 from xoproxy.auth import Accounts, Passwords, Tokens
@@ -120,6 +121,7 @@ async def _serving(
         frame_bytes=limits.frame_bytes,
         chunk_bytes=limits.snapshot_chunk_bytes,
         slice_clients=limits.flush_slice,
+        frames_total_bytes=limits.frames_total_bytes,
     )
     own = OwnObjects(hub, budget)
     events = PoolEvents(hub, own, histories)
@@ -151,16 +153,20 @@ async def _serving(
         def live() -> Iterable[PoolId]:
             return [s.pool for s in supervisor.statuses() if s.link.state is LinkState.LIVE]
 
+        memory = MemoryGuard(limits.memory_bytes or available_bytes(), endpoint, budget)
         background = [
             group.create_task(flusher.run(hub), name="flusher"),
             group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
+            group.create_task(memory.run(), name="memory"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),
             group.create_task(collector.run(), name="collector"),
         ]
         metrics = Metrics()
         metrics.add_source(histories.samples)
-        metrics.add_source(Numbers(hub, endpoint, supervisor, events, accounts, caller).samples)
+        metrics.add_source(
+            Numbers(hub, endpoint, supervisor, events, accounts, caller, memory).samples
+        )
         application = web.Application()
         application.on_response_prepare.append(answer_deflate)
         application.router.add_get("/ws", endpoint.handle)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from xoproxy.app.events import PoolEvents
+from xoproxy.app.memory import MemoryGuard
 from xoproxy.auth import Accounts
 from xoproxy.errors import RequestRefused
 from xoproxy.model import PoolId
@@ -48,7 +49,9 @@ class Numbers:
         events: PoolEvents,
         accounts: Accounts,
         caller: Caller,
+        memory: MemoryGuard,
     ) -> None:
+        self._memory = memory
         self._caller = caller
         self._hub = hub
         self._endpoint = endpoint
@@ -61,6 +64,11 @@ class Numbers:
         hub, connections = self._hub, self._endpoint.connections
         yield Sample("xoproxy_clients", sum(c.session is not None for c in connections))
         yield Sample("xoproxy_clients_parked", sum(c.client.paused for c in connections))
+        yield Sample("xoproxy_clients_turned_away_total", self._endpoint.turned_away_count)
+        yield Sample("xoproxy_memory_bytes", self._memory.used_bytes)
+        yield Sample("xoproxy_memory_limit_bytes", self._memory.limit_bytes)
+        yield Sample("xoproxy_frames_held_bytes", self._endpoint.framing.ledger.used_bytes)
+        yield Sample("xoproxy_deliveries_given_up_total", hub.counters.given_up)
         yield Sample("xoproxy_groups", len(hub.groups))
         yield Sample("xoproxy_views", sum(len(g.members) for g in hub.groups.values()))
         lists = hub.windows.listings.values()

@@ -23,6 +23,9 @@ _FRAMES_PER_TURN = 2
 """Frames that one member gets before the next one has its turn; each may have to be deflated."""
 _SERVED_PER_STEP = 8
 _WORK_STEPS_PER_TURN = 4
+_STEPS_AT_LEAST = 12
+"""About as many milliseconds for which news wait while snapshots are made: under a steady stream of
+news they would otherwise hardly get on."""
 _MADE_AT_ONCE = 8
 """Deliveries that are made in turn; each holds a past of its pool meanwhile."""
 
@@ -70,7 +73,8 @@ class CatchUp:
         self._ready.update(dict.fromkeys(members))
 
     def steps(self, until: Callable[[], bool]) -> Iterator[None]:
-        """Serve everybody, slice by slice; end early when `until` says so after a round."""
+        """Serve everybody, slice by slice; end early, but not at once, when `until` says so."""
+        steps = 0
         while self.has_work:
             ready, self._ready = self._ready, {}
             for number, member in enumerate(ready, 1):
@@ -85,9 +89,10 @@ class CatchUp:
                 self._making.append(self._works.popleft())
             for _ in range(min(_WORK_STEPS_PER_TURN, len(self._making))):
                 self._step(self._making.popleft())
-            if self._making:
+                steps += 1
                 yield
-            if until():
+            is_making = bool(self._works or self._making)
+            if until() and (steps >= _STEPS_AT_LEAST or not is_making):
                 return
 
     def _step(self, delivery: Delivery) -> None:

@@ -91,7 +91,17 @@ class Delivery:
         is_shared: one that is made for a single member keeps no frame that it has taken.
     """
 
-    __slots__ = ("_ledger", "_weight_bytes", "frames", "is_shared", "lost", "number", "to", "work")
+    __slots__ = (
+        "_ledger",
+        "_weight_bytes",
+        "base",
+        "frames",
+        "is_shared",
+        "lost",
+        "number",
+        "to",
+        "work",
+    )
 
     def __init__(
         self, to: int, frames: list[Frame] | None = None, *, is_shared: bool = True
@@ -103,6 +113,8 @@ class Delivery:
         self.is_shared = is_shared
         self.work: Iterator[None] | None = None
         self.lost: str | None = None
+        self.base: int | None = None
+        """The earliest position of the pool's history at which the work looks."""
         self._ledger: FrameLedger | None = None
         self._weight_bytes = 0
 

@@ -295,6 +295,7 @@ class Group:
     def forget_unused(self) -> None:
         """Drop frames that are cheap to build again; called when some time has passed."""
         waiting = {member.delivery for member in self.members}
+        self._give_up_the_oldest()
         if self._snapshot is not None and self._snapshot not in waiting:
             self._snapshot = None
         self._digests = None  # whoever is being compared holds on to them
@@ -363,6 +364,19 @@ class Group:
         """Begin a delivery whose making looks back as far as `seq`, and holds `more_bytes`."""
         weight_bytes = self.store.journal.bytes_since(seq) + more_bytes
         delivery.make(work, self._framing.ledger, weight_bytes)
+        delivery.base = seq
+
+    def _give_up_the_oldest(self) -> None:
+        """Let go of pasts that history no longer holds, where who wants them takes nothing.
+
+        Records that have changed since live on in them alone.
+        """
+        for member in self.members:
+            delivery = member.delivery
+            if delivery is None or delivery.complete or not member.client.paused:
+                continue
+            if delivery.base is not None and not self.store.journal.reaches(delivery.base):
+                delivery.give_up("journal_expired")
 
     def _build_patch(
         self, frames: list[Frame], seq: int, to: int, before: Eyes, after: Eyes

@@ -63,6 +63,6 @@ def _held(groups: Iterable[SharedView]) -> dict[Delivery, bool]:
             group.forget_unused()
         for member in (*group.members, *group.arriving):
             delivery = member.delivery
-            if delivery is not None:
+            if delivery is not None and not delivery.lost:
                 held[delivery] = held.get(delivery, True) and member.client.paused
     return held

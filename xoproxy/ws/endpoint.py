@@ -43,6 +43,8 @@ _log = structlog.get_logger(__name__)
 _FULL_WINDOW = 15
 _DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 _OVERSIZE_FACTOR = 4
+_RETRY_S = 10.0
+"""When to try again while there are too many sessions."""
 _SERVER = f"xoproxy/{__version__}"
 
 
@@ -170,6 +172,14 @@ class Connection:
             _log.info("session opened", user=self.principal.name, remote=remote)
             await self._serve(self.session, remote)
             _log.info("session closed", code=self._ws.close_code)
+
+    async def turn_away(self, retry_after_s: float) -> None:
+        """Say that there is no room, and when there may be."""
+        text = "the proxy has no room for another session now"
+        busy = RequestRefused(ErrorCode.BUSY, text, {"retry_after_s": retry_after_s})
+        self.client.send(error_message(busy))
+        self.client.close(CloseCode.TOO_MANY_SESSIONS, "too many sessions: try later")
+        await self._await_close()
 
     async def _serve(self, session: Session, remote: str) -> None:
         async with asyncio.TaskGroup() as calls:
@@ -330,7 +340,10 @@ class Endpoint:
         self.caller = caller
         self.limits = limits
         self.connections: set[Connection] = set()
-        self._framing = framing
+        self.retry_after_s: float | None = None
+        """When to come again, for those who are turned away; None while there is room."""
+        self.turned_away_count = 0
+        self.framing = framing
         self._trusted_origins = trusted_origins
         self._empty = asyncio.Event()
 
@@ -351,12 +364,15 @@ class Endpoint:
         )
         await ws.prepare(request)
         connection = Connection(self, ws, codec)
-        connection.open(request, self._framing)
-        if len(self.connections) >= self.limits.sessions:
-            connection.client.close(CloseCode.TOO_MANY_SESSIONS, "too many sessions: try later")
+        connection.open(request, self.framing)
+        has_room = self.retry_after_s is None and len(self.connections) < self.limits.sessions
         self.connections.add(connection)
         try:
-            await connection.run(_bearer(request), request.remote or "")
+            if has_room:
+                await connection.run(_bearer(request), request.remote or "")
+            else:
+                self.turned_away_count += 1
+                await connection.turn_away(self.retry_after_s or _RETRY_S)
         except ClientError as error:
             _log.info("connection ended", reason=str(error))
         finally:

@@ -1,8 +1,11 @@
 """What is on its way to clients together stays under its bound, and everybody gets through."""
 
-from tests.unit.sessions.wire import Desk, upsert
+from typing import Any
 
-SIZES = {"chunk_bytes": 1024, "frame_bytes": 4096}
+from tests.unit.sessions.wire import Desk, upsert
+from xoproxy.cache.journal import JournalBudget
+
+SIZES: dict[str, Any] = {"chunk_bytes": 1024, "frame_bytes": 4096}
 ALL = {"classes": ["VM"]}
 
 
@@ -88,3 +91,22 @@ def test_what_nobody_waits_for_weighs_nothing_in_the_end():
         reader.leaves()
     desk.bookmarks()
     assert weight(desk) < before + 2_000
+
+
+def test_a_past_that_history_no_longer_holds_is_not_kept_for_who_takes_nothing():
+    desk = Desk(JournalBudget(20_000, 20_000), frames_total_bytes=1 << 20, **SIZES)
+    full(desk)
+    desk.commit(upsert("vm00", name_label="loaded"))
+    (reader,) = stalled_readers(desk, 1)
+    desk.bookmarks()
+    assert weight(desk) > 2_000  # what it has not taken yet
+    for number in range(200):
+        desk.commit(upsert("vm00", name_label=f"{number}" * 100))
+        desk.flush()
+    desk.bookmarks()
+    assert weight(desk) < 2_000
+    reader.drains()
+    desk.flush()
+    told = reader.hears_of("reset", "snapshot")
+    assert [m["reason"] for m in told if m["type"] == "reset"] == ["journal_expired"]
+    assert told[-1]["last"]
