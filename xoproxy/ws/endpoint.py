@@ -144,8 +144,7 @@ class Connection:
     async def run(self, bearer: str | None, remote: str) -> None:
         """Serve the connection from after the upgrade to its end."""
         try:
-            async with asyncio.timeout(self.endpoint.limits.auth_timeout_s):
-                self.principal = await self._authenticate(bearer, remote)
+            self.principal = await self._authenticate(bearer, remote)
         except TimeoutError:
             self._refuse(Unauthorized("authenticate within 10 s of connecting"))
         except Unauthorized as error:
@@ -252,7 +251,10 @@ class Connection:
         if bearer is not None:
             return await self.endpoint.authenticator.by_token(bearer)
         for last in (False, True):
-            frame = await self._receive()
+            # The time is the client's, not ours: when thousands come back at once, the last one
+            # whose token we look up must not be sent away, to come back yet again.
+            async with asyncio.timeout(self.endpoint.limits.auth_timeout_s):
+                frame = await self._receive()
             if frame is None:
                 raise Unauthorized("the connection ended before authentication")
             message = self.codec.decode(frame)
