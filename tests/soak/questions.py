@@ -10,8 +10,8 @@ Listing = dict[str, dict[str, Record]]
 """Class -> reference -> record, as the pool lists them."""
 
 _NULL = "OpaqueRef:NULL"
-_FLEETING = {"task"}
-"""Our own calls make tasks come and go."""
+_FLEETING = {"task", "message"}
+"""Our own calls make tasks come and go; of messages the proxy keeps the newest thousand."""
 
 
 def _always(record: Record) -> bool:  # noqa: ARG001

@@ -33,7 +33,8 @@ _HABITS = [_STEADY, _DROPS, _SLEEPS, _DROPS, _STEADY]
 _BETWEEN_S = (5.0, 40.0)
 _AWAY_S = (0.0, 1.0, 8.0, 90.0)
 """The last is longer than the history of the proxy reaches back."""
-_ASLEEP_S = (2.0, 12.0)
+_ASLEEP_S = (2.0, 8.0)
+"""Less than the time in which a ping must be answered."""
 _CATCH_UP_S = 60.0
 
 
