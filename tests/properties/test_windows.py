@@ -278,7 +278,7 @@ class Storm:
         self.scene.toggle_a_pool()
 
 
-@given(st.integers(0, 2**32), st.integers(1, 200))
-@settings(max_examples=_share(1))
+@given(st.integers(0, 2**32), st.integers(1, 150))
+@settings(max_examples=_share(2))
 def test_no_storm_shows_a_wrong_window(seed, length):
     Storm(seed).play(length)

@@ -1,6 +1,7 @@
 """A list over several pools: what stands where, what is counted, and what is news."""
 
 import json
+from typing import Any
 
 from xoproxy.cache.facets import Facets
 from xoproxy.cache.filter import parse_filter
@@ -30,7 +31,7 @@ class Pools:
         chosen = parse_filter(filter_, ["VM"]) if filter_ else None
         rights = tuple((store, Everything()) for store in self.stores.values())
         self.scope = Scope(VM, chosen, window.arrangement, rights)
-        self.listing: Listing | None = None
+        self.listing: Any = None
 
     def commit(self, name, *events):
         store = self.stores[name]
