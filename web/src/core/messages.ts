@@ -29,6 +29,8 @@ export interface Query {
   readonly filter?: string;
   readonly fields?: { readonly [cls: string]: readonly string[] };
   readonly rate?: number;
+  /** How sets change in patches; the core asks for "members" by itself. */
+  readonly sets?: "whole" | "members";
   readonly order?: readonly string[];
   readonly window?: Window;
   readonly facets?: readonly string[];

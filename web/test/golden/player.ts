@@ -227,6 +227,8 @@ export class Player {
         });
         this.#onWire.add(found as Subscribed);
         story = found?.id;
+        // the core asks for single members of sets by itself; stories are told as if nobody did
+        if (found?.query.sets === undefined) delete message.query.sets;
       } else {
         story = this.#requested.shift();
       }

@@ -111,7 +111,7 @@ describe("signing in", () => {
     await scene.open();
     expect(scene.sent()).toEqual([{ type: "auth", ...TOKEN }]);
     scene.receives(WELCOME);
-    expect(scene.sent()).toEqual([{ type: "subscribe", id: 1, query: { classes: ["VM"] } }]);
+    expect(scene.sent()).toMatchObject([{ type: "subscribe", id: 1, query: { classes: ["VM"] } }]);
     expect((await scene.client.ready).user.name).toBe("admin");
     expect(scene.client.phase).toBe("live");
   });
