@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from benchmarks.system import EVERYTHING
 from xoproxy.cache.query import parse_query
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Everything
@@ -56,7 +57,7 @@ class Line:
         """Add a client that sees everything, and let it have the snapshot."""
         outlet = Count()
         client = Client(outlet, codec, self.framing, deflate=deflate)
-        self.hub.join(client, 1, parse_query({"classes": ["*"]}), POOL, Everything())
+        self.hub.join(client, 1, parse_query(EVERYTHING), POOL, Everything())
         self.flush()
         return outlet
 

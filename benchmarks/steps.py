@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import rig
 from benchmarks.estate import SEED, Estate, Finished, Played
 from benchmarks.line import POOL, Count
+from benchmarks.system import EVERYTHING
 from benchmarks.trace import BATCH_CHANGES, BATCHES_PER_S
 from xoproxy.app import new_event_loop
 from xoproxy.cache.diff import changed_fields
@@ -144,7 +145,7 @@ class Clients:
     def subscribe(self) -> None:
         """Let everybody stand where the view stands: the snapshot is not what is measured."""
         first = Client(Count(), Codec.JSON, self._framing, deflate=True)
-        query = parse_query({"classes": ["*"]})
+        query = parse_query(EVERYTHING)
         number = self._hub.join(first, 1, query, POOL, Everything()).view
         for _ in self._hub.flush():
             pass

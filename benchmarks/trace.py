@@ -12,6 +12,7 @@ import msgspec
 
 from benchmarks.estate import SEED, Estate, play
 from benchmarks.line import POOL, Line
+from benchmarks.system import EVERYTHING
 from xoproxy.cache.query import parse_query
 from xoproxy.cache.view import Everything
 from xoproxy.sessions.codec import Codec
@@ -88,7 +89,7 @@ class _Client:
 
     def join(self) -> Batch:
         """Subscribe to everything; returns what the session would answer."""
-        query = parse_query({"classes": ["*"]})
+        query = parse_query(EVERYTHING)
         info = self._line.hub.join(self._client, 1, query, POOL, Everything())
         self._line.flush()
         return [msgspec.json.encode(Subscribed(1, [info]))]

@@ -60,12 +60,13 @@ def encode(value, *, spaced: bool) -> bytes:
     ).encode()
 
 
-def patch(before: bytes, after: bytes) -> Any:
+def patch(before: bytes, after: bytes, *, sets_by_member: bool = True) -> Any:
     """Return the operations that lead from one record to another, as on the wire."""
     differing = changed_fields(before, after)
     if differing is None:
         return []
-    steps = operations("", split(differing[0]), split(differing[1]))
+    cut = split(differing[0]), split(differing[1])
+    steps = operations("", *cut, sets_by_member=sets_by_member)
     return msgspec.json.decode(msgspec.json.encode(list(steps)))
 
 

@@ -594,6 +594,7 @@ class Question:
     condition: Condition | None = None
     masks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     rate: float | None = None
+    sets: str | None = None
 
     def query(self, pools: list[str] | None = None) -> dict[str, Any]:
         query: dict[str, Any] = {"classes": list(self.classes)}
@@ -605,6 +606,8 @@ class Question:
             query["pools"] = pools
         if self.rate is not None:
             query["rate"] = self.rate
+        if self.sets is not None:
+            query["sets"] = self.sets
         return query
 
     @property
@@ -645,6 +648,7 @@ def _masked(record: Record, mask: tuple[str, ...]) -> Record:
 
 
 _RATES = [None, None, None, 5, 0.7]
+_SETS = [None, "members"]
 _ASKED = [("*",), ("VM",), ("VM", "host"), ("VBD",), ("VBD", "VDI"), ("VM", "SR"), ("*",)]
 _ASKED += [("VM_metrics", "message", "task"), ("VM", "message")]
 _MASKS = [
@@ -668,7 +672,8 @@ def questions(draw: st.DrawFn) -> Question:
     condition = draw(st.sampled_from([None, None, *fitting]))
     masks = [mask for mask in _MASKS if mask[0] in shown]
     chosen = draw(st.sampled_from([(), *((mask,) for mask in masks)]))
-    return Question(classes, condition, chosen, draw(st.sampled_from(_RATES)))
+    rate, sets = draw(st.sampled_from(_RATES)), draw(st.sampled_from(_SETS))
+    return Question(classes, condition, chosen, rate, sets)
 
 
 def random_question(rng: random.Random) -> Question:
@@ -678,7 +683,7 @@ def random_question(rng: random.Random) -> Question:
     condition = rng.choice(fitting) if rng.random() < 0.5 else None
     masks = [mask for mask in _MASKS if mask[0] in shown]
     chosen = (rng.choice(masks),) if masks and rng.random() < 0.4 else ()
-    return Question(classes, condition, chosen, rng.choice(_RATES))
+    return Question(classes, condition, chosen, rng.choice(_RATES), rng.choice(_SETS))
 
 
 rights = st.sampled_from([EVERYTHING, *RIGHTS])

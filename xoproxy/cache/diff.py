@@ -5,9 +5,9 @@ is parsed. If they differ, both are cut into fields whose values stay bytes; onl
 bytes differ are parsed, because `{"a":1,"b":2}` may come back in another order. Comparison is by
 JSON type and value: `true` is not 1, and 1 is not 1.0.
 
-Maps are compared one level deep (XAPI's maps are flat). Long sets of texts, which are references
-nearly always, change by members where that is shorter; an index means something although XAPI's
-order does not, since both sides hold the same array. All others are replaced whole.
+Maps are compared one level deep (XAPI's maps are flat). Sets are replaced whole; for those who ask
+for it, long sets of texts, which are references nearly always, change by members where that is
+shorter. An index means something although XAPI's order does not: both sides hold the same array.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,13 +108,16 @@ def escape(segment: str) -> str:
     return segment
 
 
-def operations(path: str, before: Fields, after: Fields) -> Iterator[Operation]:
+def operations(
+    path: str, before: Fields, after: Fields, *, sets_by_member: bool = False
+) -> Iterator[Operation]:
     """Turn the fields of one object before and after into RFC 6902 operations.
 
     Args:
         path: JSON Pointer of the object.
         before: old values of (at least) the fields that changed.
         after: new values of the same; members that stand in one only appeared or went.
+        sets_by_member: whether operations may name single members of sets.
     """
     for name, old in before.items():
         new = after.get(name)
@@ -122,13 +125,15 @@ def operations(path: str, before: Fields, after: Fields) -> Iterator[Operation]:
         if new is None:
             yield Remove(where)
         elif old != new:
-            yield from _value_operations(where, old, new)
+            yield from _value_operations(where, old, new, sets_by_member=sets_by_member)
     for name, new in after.items():
         if name not in before:
             yield Put("add", f"{path}/{escape(name)}", new)
 
 
-def _value_operations(path: str, old: msgspec.Raw, new: msgspec.Raw) -> Iterator[Operation]:
+def _value_operations(
+    path: str, old: msgspec.Raw, new: msgspec.Raw, *, sets_by_member: bool
+) -> Iterator[Operation]:
     starts = memoryview(old)[0], memoryview(new)[0]
     if starts == (_OBJECT_START, _OBJECT_START):
         yield from _map_operations(path, split(old), split(new))
@@ -137,7 +142,8 @@ def _value_operations(path: str, old: msgspec.Raw, new: msgspec.Raw) -> Iterator
     if same_value(was, now):
         return
     whole = Put("replace", path, new)
-    by_members = _set_operations(path, was, now) if starts == (_ARRAY_START,) * 2 else None
+    are_sets = starts == (_ARRAY_START, _ARRAY_START)
+    by_members = _set_operations(path, was, now) if sets_by_member and are_sets else None
     if by_members is None or sum(map(_size, by_members)) >= _size(whole):
         yield whole
     else:

@@ -29,7 +29,7 @@ MAX_FIELDS = 1000
 MAX_POOLS = 1000
 MIN_RATE, MAX_RATE = 0.01, 100.0
 
-_MEMBERS = ("classes", "pools", "filter", "fields", "rate", "order", "window", "facets")
+_MEMBERS = ("classes", "pools", "filter", "fields", "rate", "sets", "order", "window", "facets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Query:
         masks: the fields asked for per class, sorted; a class that is missing here has all.
         rate: at most so many patches a second; None for as many as there are.
         window: the order, and what is shown; None for everything.
+        sets_by_member: whether patches may change single members of sets.
     """
 
     classes: tuple[XapiClass, ...]
@@ -51,6 +52,7 @@ class Query:
     masks: tuple[tuple[XapiClass, Mask], ...] = ()
     rate: float | None = None
     window: Window | None = None
+    sets_by_member: bool = False
 
     @property
     def view_key(self) -> bytes:
@@ -102,6 +104,7 @@ def parse_query(value: object, schema: Schema = SCHEMA) -> Query:
         _masks(value.get("fields"), asked, schema),
         _rate(value.get("rate")),
         parse_window(value, classes, schema),
+        _sets_by_member(value.get("sets")),
     )
 
 
@@ -198,3 +201,9 @@ def _rate(value: object) -> float | None:
     if not MIN_RATE <= value <= MAX_RATE:  # which NaN fails, too
         raise QueryError(f"rate is from {MIN_RATE} to {MAX_RATE:.0f} patches a second", at="/rate")
     return float(value)
+
+
+def _sets_by_member(value: object) -> bool:
+    if value is not None and not (isinstance(value, str) and value in {"whole", "members"}):
+        raise QueryError('sets must be "whole" or "members"', at="/sets")
+    return value == "members"

@@ -155,12 +155,14 @@ class View:
         filter: or None for all objects.
         masks: (class, the fields asked for); classes that are not named show all fields.
         visibility: the rights.
+        sets_by_member: how it is told; what it shows is the same.
     """
 
     classes: tuple[XapiClass, ...]
     filter: Filter | None
     masks: tuple[tuple[XapiClass, Mask], ...]
     visibility: Visibility
+    sets_by_member: bool = False
 
     @property
     def shows_all(self) -> bool:

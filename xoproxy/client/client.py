@@ -430,7 +430,8 @@ def _query(
     *,
     rate: float | None,
 ) -> dict[str, Any]:
-    query: dict[str, Any] = {"classes": [classes] if isinstance(classes, str) else list(classes)}
+    names = [classes] if isinstance(classes, str) else list(classes)
+    query: dict[str, Any] = {"classes": names, "sets": "members"}
     if filter_ is not None:
         query["filter"] = filter_
     if fields is not None:

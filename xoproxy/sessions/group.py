@@ -459,7 +459,8 @@ class Group:
             case Leave(cls, key):
                 return [self.codec.operation(Remove(f"/{cls}/{key}"))]
             case Update(entry, old, new):
-                found = list(operations(_path(entry), old, new))
+                by_member = self.view.sets_by_member
+                found = operations(_path(entry), old, new, sets_by_member=by_member)
                 encoded = [self.codec.operation(operation) for operation in found]
                 if len(encoded) < _FEW_OPERATIONS:
                     return encoded

@@ -7,6 +7,7 @@ group is not read; when it is needed again and too much has happened, it begins 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from xoproxy.cache.query import Query
 from xoproxy.cache.schema import SCHEMA
@@ -69,6 +70,7 @@ class Groups:
             filter=query.filter,
             masks=query.masks,
             visibility=visibility,
+            sets_by_member=query.sets_by_member,
         )
         hash_ = view_hash(query.view_key, visibility.scope, view.classes)
         return self._get(store.pool, view, hash_, codec)
@@ -76,7 +78,7 @@ class Groups:
     def under(self, group: Group, visibility: Visibility) -> Group:
         """Return the group that shows the same under other rights."""
         old = group.view
-        view = View(old.classes, old.filter, old.masks, visibility)
+        view = replace(old, visibility=visibility)
         hash_ = under_rights(group.view_hash.query, visibility.scope)
         return self._get(group.store.pool, view, hash_, group.codec)
 

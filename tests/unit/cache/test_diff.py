@@ -14,11 +14,10 @@ from xoproxy.cache.diff import (
 )
 
 
-def wire(path, before: bytes, after: bytes):
+def wire(path, before: bytes, after: bytes, *, sets_by_member: bool = True):
     """Return the operations as a client would read them."""
-    return msgspec.json.decode(
-        msgspec.json.encode(list(operations(path, split(before), split(after))))
-    )
+    steps = operations(path, split(before), split(after), sets_by_member=sets_by_member)
+    return msgspec.json.decode(msgspec.json.encode(list(steps)))
 
 
 def test_split_keeps_the_values_as_they_were_written():
@@ -156,6 +155,11 @@ def test_a_member_of_a_large_set_comes_and_goes_by_itself():
     assert wire("/SR/1", large("OpaqueRef:a", "OpaqueRef:b"), large("OpaqueRef:a")) == [
         {"op": "remove", "path": "/SR/1/VDIs/1"}
     ]
+
+
+def test_a_set_is_replaced_whole_for_who_did_not_ask_for_members():
+    (step,) = wire("/SR/1", large(), large("OpaqueRef:new"), sets_by_member=False)
+    assert (step["op"], step["path"], len(step["value"])) == ("replace", "/SR/1/VDIs", 21)
 
 
 def test_members_go_from_the_back_and_come_from_the_front():

@@ -230,6 +230,22 @@ def test_keys_of_maps_are_part_of_the_view():
     assert other.view_key != one.view_key
 
 
+def test_how_sets_are_told_is_no_part_of_what_is_shown():
+    whole, members, usual = (
+        parse_query({"classes": ["VM"], **q}) for q in ({"sets": "whole"}, {"sets": "members"}, {})
+    )
+    assert (whole.sets_by_member, members.sets_by_member) == (False, True)
+    assert whole == usual
+    assert whole.view_key == members.view_key
+
+
+@pytest.mark.parametrize("value", ["member", True, 1, ["members"], {}])
+def test_sets_are_told_in_one_of_two_ways(value):
+    with pytest.raises(QueryError) as caught:
+        parse_query({"classes": ["VM"], "sets": value})
+    assert (caught.value.at, caught.value.message) == ("/sets", 'sets must be "whole" or "members"')
+
+
 def test_the_rate_is_no_part_of_the_view():
     slow, quick = (parse_query({"classes": ["VM"], "rate": rate}) for rate in (1, 2.5))
 

@@ -88,7 +88,11 @@ export class Client {
   subscribe(query: Query, options: SubscribeOptions = {}): LiveView {
     if (this.phase === "closed") throw this.error ?? new ConnectionClosed("the client is closed");
     const compareFrom = options.compareFrom ?? COMPARE_FROM;
-    const view = new LiveView(this, query, { compareFrom, keep: options.keep });
+    const view = new LiveView(
+      this,
+      { sets: "members", ...query },
+      { compareFrom, keep: options.keep },
+    );
     this.#views.add(view);
     view.refresh();
     const { storage } = this.#options;
