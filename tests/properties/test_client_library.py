@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.properties import test_windows, world
+from tests.properties import digests, test_windows, world
 from tests.properties.replica import Document, canonical
 from tests.properties.scene import MANY, SLICES, Peer, Scene
+from xoproxy.client import digests as library_digests
+from xoproxy.client.document import Document as LibraryDocument
 from xoproxy.client.events import Changed, Comparing, Event
 from xoproxy.client.protocol import Protocol
 from xoproxy.client.replica import Replica
@@ -296,3 +298,33 @@ def test_windows_hold_what_the_protocol_says(seed, length):
 @settings(max_examples=40)
 def test_programs_hold_what_the_protocol_says(seed, length):
     Story(seed).play(length)
+
+
+_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text('a\u0000"é~/\uffee\U0001f600'), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(_values)
+def test_canonical_texts_are_those_of_the_specification(value):
+    assert library_digests.canonical(value).decode() == digests.canonical(value)
+
+
+@given(
+    st.dictionaries(st.text("ab", min_size=1, max_size=3), _values, max_size=20),
+    st.sampled_from([1, 2, 16, 256]),
+)
+def test_digests_are_those_of_the_specification(objects, buckets):
+    content = {"VM": {key: {"$ref": key, "value": value} for key, value in objects.items()}}
+    document = LibraryDocument(["VM"])
+    document.classes.update(content)
+    assert library_digests.digests(document, buckets) == digests.digests(content, buckets)
