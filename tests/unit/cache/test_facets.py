@@ -14,7 +14,7 @@ A, B = FieldPath("a"), FieldPath("b")
 
 
 def values(record, *paths):
-    return facet_values(split(json.dumps(record)), paths)
+    return facet_values(split(json.dumps(record).encode()), paths)
 
 
 def test_values_are_counted_as_texts():
@@ -81,7 +81,8 @@ _sets = st.lists(st.sampled_from("abcdef"), unique=True, max_size=4).map(tuple)
 
 @given(st.lists(st.tuples(st.integers(0, 5), _sets)))
 def test_counts_are_what_counter_says(steps):
-    facets, held = Facets((A,)), {}
+    facets = Facets((A,))
+    held: dict[int, tuple[tuple[str, ...], ...]] = {}
     for number, found in steps:
         facets.replace(held.get(number, ()), (found,))
         held[number] = (found,)

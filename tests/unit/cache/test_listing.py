@@ -28,7 +28,8 @@ class Pools:
     def __init__(self, *names, filter_=None, budget=None, **query):
         self.stores = {n: Store(PoolId(n), f"epoch-{n}", budget or JournalBudget()) for n in names}
         window = parse_query({"classes": ["VM"], "window": [0, 1], **query}).window
-        chosen = parse_filter(filter_, ["VM"]) if filter_ else None
+        assert window is not None
+        chosen = parse_filter(filter_, [VM]) if filter_ else None
         rights = tuple((store, Everything()) for store in self.stores.values())
         self.scope = Scope(VM, chosen, window.arrangement, rights)
         self.listing: Any = None

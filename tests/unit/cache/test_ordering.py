@@ -15,7 +15,7 @@ _ABSENT = object()
 
 
 def record(value):
-    return split(json.dumps({} if value is _ABSENT else {"f": value}))
+    return split(json.dumps({} if value is _ABSENT else {"f": value}).encode())
 
 
 def key(value, **options):
@@ -80,11 +80,11 @@ def test_the_first_field_counts_most():
         {"m": {"k": "w"}},
     ]
     shuffled = [records[2], records[0], records[3], records[1]]
-    assert sorted(shuffled, key=lambda r: ordering.key(split(json.dumps(r)))) == records
+    assert sorted(shuffled, key=lambda r: ordering.key(split(json.dumps(r).encode()))) == records
 
 
 def test_values_at_paths():
-    fields = split('{"a": 1, "m": {"a.b": "v"}, "n": null}')
+    fields = split(b'{"a": 1, "m": {"a.b": "v"}, "n": null}')
     assert value_at(fields, FieldPath("a")) == 1
     assert value_at(fields, FieldPath("m", "a.b")) == "v"
     for path in (FieldPath("m", "x"), FieldPath("a", "x"), FieldPath("n"), FieldPath("o")):
