@@ -167,7 +167,7 @@ class CatchUp:
     def _begin_patch(self, member: Member) -> None:
         group = member.group
         if member.cursor > group.position:
-            # It resumed from further than the group had read; see `_resume_position`.
+            # It resumed from further than the group had read; see `resume_at`.
             self._mark_dirty(group)
             return
         try:

@@ -23,6 +23,7 @@ from xoproxy.cache.view import View, Visibility
 from xoproxy.errors import CloseCode
 from xoproxy.model import Batch, PoolId
 from xoproxy.sessions import moves
+from xoproxy.sessions.bookmarks import bookmark, bookmark_all
 from xoproxy.sessions.catch_up import CatchUp
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim
@@ -37,7 +38,7 @@ from xoproxy.sessions.messages import MessageId, ResumePoint, ViewInfo
 from xoproxy.sessions.moves import Moves
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.relief import Relief
-from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points
+from xoproxy.sessions.resume import NO_DOCUMENTS, ResumePositions, read_resume_points, resume_at
 from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
 from xoproxy.sessions.window_group import SharedView, WindowGroup
@@ -200,7 +201,9 @@ class Hub:
             self._set_rate(member, subscription, query.rate)
             here = group.position if member in group.current else member.cursor
             return self._info(group, here, "same")
-        start = self._resume_position(group, resume)
+        start = resume_at(group, resume)
+        if group.must_reach > group.position:
+            self._dirty[group] = None
         compares = start is None and resume.may_compare(store.epoch, pool, group.view_hash)
         snapshot = self._snapshot(group) if start is None and not compares else None
         member = Member(client, group, group.position if start is None else start)
@@ -304,34 +307,21 @@ class Hub:
         self._leave(member)
 
     def bookmarks(self) -> Iterator[None]:
-        """Send everybody who is up to date a token that reaches to now, in slices."""
+        """Send everybody who is up to date a token that reaches to now, in slices.
+
+        What only has to happen now and then is done here, too.
+        """
         self._faults.forgive()
         self._groups.expire()
         for group in self._groups:
-            if self._groups.is_idle(group):
-                continue
-            group.forget_unused()
-            members = [*group.current, *(m for m in group.paced if m not in group.current)]
-            for start in range(0, len(members), self._slice_clients):
-                for member in members[start : start + self._slice_clients]:
-                    member.client.flush()  # which may fill its socket
-                    if not member.client.paused:
-                        self._bookmark(member)
-                yield
+            if not self._groups.is_idle(group):
+                group.forget_unused()
+                yield from bookmark_all(group, self._slice_clients)
 
     def bookmark(self, client: Client) -> None:
         """Send one client its tokens, before its connection is closed."""
         for member in client.members.values():
-            self._bookmark(member)
-
-    def _bookmark(self, member: Member) -> None:
-        group = member.group
-        if isinstance(group, WindowGroup):
-            return  # nobody can come back to a window
-        if member in group.current:
-            member.client.write(group.bookmark())
-        elif member.waits_at is not None and member.reset is None:
-            member.client.write(group.bookmark_at(member.cursor))
+            bookmark(member)
 
     # --- flush ---------------------------------------------------------------------------------
 
@@ -427,24 +417,6 @@ class Hub:
             fan_out.offer(group, cursor)
 
     # --- groups --------------------------------------------------------------------------------
-
-    def _resume_position(self, group: Group, resume: ResumePositions) -> int | None:
-        """Find where a client may go on; None when it must have a snapshot."""
-        cursor = resume.position(group.store.pool, group.view_hash)
-        if cursor is None or cursor.epoch != group.store.epoch:
-            return None
-        if not group.store.journal.reaches(cursor.seq):
-            return None
-        if cursor.seq <= group.position:
-            return cursor.seq
-        if cursor.seq == group.scanned:  # where this view looks as it does at its position
-            return group.position
-        # Another group was there before this one, or stopped where this one did not: what it saw
-        # there may have come and gone since. This one shall move at least as far, so that the
-        # client is not ahead of everybody else.
-        group.must_reach = max(group.must_reach, cursor.seq)
-        self._dirty[group] = None
-        return cursor.seq
 
     def _snapshot(self, group: SharedView) -> Delivery:
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from xoproxy.model import Cursor, PoolId
+from xoproxy.sessions.group import Group
 from xoproxy.sessions.messages import ResumePoint
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
 
@@ -47,3 +48,21 @@ def read_resume_points(signer: TokenSigner, points: Iterable[ResumePoint]) -> Re
             if point.compare:
                 comparable.add((cursor.epoch, pool, view.query))
     return ResumePositions(positions, frozenset(comparable))
+
+
+def resume_at(group: Group, resume: ResumePositions) -> int | None:
+    """Find where in a group a client may go on; None when it must have a snapshot."""
+    cursor = resume.position(group.store.pool, group.view_hash)
+    if cursor is None or cursor.epoch != group.store.epoch:
+        return None
+    if not group.store.journal.reaches(cursor.seq):
+        return None
+    if cursor.seq <= group.position:
+        return cursor.seq
+    if cursor.seq == group.scanned:  # where this view looks as it does at its position
+        return group.position
+    # Another group was there before this one, or stopped where this one did not: what it saw there
+    # may have come and gone since. This one shall move at least as far, so that the client is not
+    # ahead of everybody else.
+    group.must_reach = max(group.must_reach, cursor.seq)
+    return cursor.seq

@@ -30,6 +30,8 @@ from xoproxy.sessions.group import Group
 
 _SLICE = 32
 """Changed objects per step."""
+_SORTED_PER_STEP = 2_048
+"""Changes put together by their objects per step."""
 
 _K = TypeVar("_K", bound=str)
 _Groups = dict[Group, None]
@@ -255,11 +257,15 @@ class Routing:
         news.update(dict.fromkeys(self._derived.classes.get(ANY, _NO_GROUPS)))
         if not (self._own.terms or self._fields or self._derived.is_selective or self._mentions):
             return
-        by_ref: dict[Ref, list[Change]] = {}
-        for change in self.store.journal.since(from_seq, to_seq):
-            by_ref.setdefault(change.ref, []).append(change)
         before, after = State(self.store, from_seq), State(self.store, to_seq)
         self._states = {from_seq: before, to_seq: after}
+        by_ref: dict[Ref, list[Change]] = {}
+        for number, change in enumerate(list(self.store.journal.since(from_seq, to_seq)), 1):
+            by_ref.setdefault(change.ref, []).append(change)
+            if number % _SORTED_PER_STEP == 0:
+                yield
+                before.keep_up()
+                after.keep_up()
         # Groups that come meanwhile are late, or begin later: what they ask for need not be read.
         referrers = bool(self._derived or self._mentions)
         yield from self._prepare(before, after, referrers=referrers)
