@@ -198,6 +198,7 @@ class CatchUp:
         frame = group.reset_frame(reason) if told else group.moved_frame(known, reason)
         member.reset = None
         member.away = False
+        member.complete = False  # its rights may change again before it takes a frame
         member.cursor = group.position
         member.start(snapshot)
         member.client.write(frame)

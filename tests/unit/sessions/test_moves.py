@@ -1,5 +1,7 @@
 """Rights that change while a client is connected, as it goes over the wire."""
 
+import itertools
+
 import pytest
 
 from tests.properties.world import Granted
@@ -7,6 +9,7 @@ from tests.unit.sessions.wire import HOST, POOL, VMS, Desk, Person, upsert
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.view import Everything
 from xoproxy.model import PoolId
+from xoproxy.sessions import catch_up
 
 RED = Granted(tags=frozenset({"red"}))
 BLUE = Granted(tags=frozenset({"blue"}))
@@ -324,6 +327,33 @@ class TestPools:
         desk.hub.remove_pool(PoolId("q"))
         (gone,) = client.hears()
         assert (gone["view"], gone["gone"]) == (views["q"], True)
+
+
+def test_a_window_whose_rights_change_while_it_begins_again_begins_yet_again(monkeypatch):
+    monkeypatch.setattr(catch_up, "_FRAMES_PER_TURN", 1)
+    desk = begun()
+    window = {"classes": ["VM"], "order": ["name_label"], "window": [0, 50]}
+    client, _ = connected(desk, query=window)
+    (member,) = client.client.members.values()
+
+    change(client, BLUE)
+    steps = itertools.chain.from_iterable(desk.hub.flush() for _ in range(5))
+    while member.shown_as is None:
+        next(steps)
+    client.stalls()  # it has nothing yet of what leads there
+    change(client, Everything())
+    client.line.room = 0
+    desk.hub.drained(client.client)
+    desk.flush()
+    assert types(client.hears()) == ["moved", "reset"]  # and its socket is full
+    change(client, BLUE)
+    client.drains()
+    desk.flush()
+
+    heard = client.hears()
+    assert heard[-1]["type"] == "snapshot"
+    assert heard[-1]["last"]
+    assert heard[-1]["total"] == 2
 
 
 def test_nothing_is_left_when_all_are_gone():
