@@ -76,15 +76,6 @@ class OrderedList(Generic[T]):
             self._rebuild()
         return rank
 
-    def rank(self, item: T) -> int:
-        """Tell how many items stand before this one.
-
-        Raises:
-            KeyError: it is not there.
-        """
-        number, at = self._find(item)
-        return self._before(number) + at
-
     def slice(self, start: int, count: int) -> list[T]:
         """Return up to `count` items from a place on."""
         if start >= self._length or count <= 0:
