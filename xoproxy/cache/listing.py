@@ -60,11 +60,22 @@ class Scope:
     arrangement: Arrangement
     pools: tuple[tuple[Store, Visibility], ...]
 
+    @classmethod
+    def of(
+        cls,
+        xapi_class: XapiClass,
+        filter_: Filter | None,
+        arrangement: Arrangement,
+        pools: Iterable[tuple[Store, Visibility]],
+    ) -> "Scope":
+        """Put the pools in order."""
+        ordered = sorted(pools, key=lambda pool: pool[0].pool)
+        return cls(xapi_class, filter_, arrangement, tuple(ordered))
+
     def with_pool(self, store: Store, visibility: Visibility) -> "Scope":
-        """Return the same with a pool more."""
-        pools = [pool for pool in self.pools if pool[0].pool != store.pool]
-        pools = sorted([*pools, (store, visibility)], key=lambda pool: pool[0].pool)
-        return Scope(self.cls, self.filter, self.arrangement, tuple(pools))
+        """Return the same with a pool more, or with other rights on it."""
+        others = [pool for pool in self.pools if pool[0].pool != store.pool]
+        return Scope.of(self.cls, self.filter, self.arrangement, [*others, (store, visibility)])
 
     def without_pool(self, store: Store) -> "Scope":
         """Return the same without one of its pools."""

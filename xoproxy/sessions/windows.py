@@ -129,9 +129,7 @@ class Windows:
             pools: those that it shows, and the rights on each.
         """
         assert query.window is not None  # noqa: S101 - the caller's business
-        scope = Scope(query.classes[0], query.filter, query.window.arrangement, ())
-        for store, visibility in pools:
-            scope = scope.with_pool(store, visibility)
+        scope = Scope.of(query.classes[0], query.filter, query.window.arrangement, pools)
         group = self._group(client, self._listing(scope), query.window.span, query.masks)
         member = Member(client, group, group.position)
         member.subscriptions.add(subscription)
