@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
-    size.add_argument("--reduced", action="store_true", help="some sizes, in three minutes")
+    size.add_argument("--reduced", action="store_true", help="some sizes, in five minutes")
     parser.add_argument("--only", nargs="+", choices=(*SWEEPS, versus.NAME), help="these only")
     parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="benchmarks/out by default")
     return parser

@@ -76,7 +76,7 @@ def draw_versus(rows: Sequence[Row], about: str, path: Path) -> None:
     _titled(panels[0], "CPU per delivered change", "microseconds", log=True)
     _titled(panels[1], "Processor that all changes take", "% of one core", log=True)
     _titled(panels[2], "p99 latency until the last client has it", "milliseconds", log=True)
-    panels[2].set_ylim(bottom=panels[2].get_ylim()[0] / 2)
+    panels[2].set_ylim(bottom=panels[2].get_ylim()[0] / 4)
     for panel in panels:
         _axis(panel, sorted({row.clients for row in rows}), "clients")
     panels[2].legend(loc="lower right", fontsize=8, frameon=False)  # where all lines have left
@@ -108,18 +108,9 @@ def _mark_merged(
 ) -> None:
     """Make points hollow where a client got fewer frames than batches: that makes changes cheap."""
     merged = [(x, y) for x, y, count in zip(xs, ys, frames, strict=True) if count < _MERGED]
-    if not merged:
-        return
-    panel.scatter(*zip(*merged, strict=True), s=12, color="white", zorder=3)
-    panel.text(
-        0.98,
-        0.97,
-        "hollow: late batches were merged",
-        fontsize=8,
-        ha="right",
-        va="top",
-        transform=panel.transAxes,
-    )
+    if merged:
+        panel.scatter(*zip(*merged, strict=True), s=12, color="white", zorder=3)
+        panel.set_xlabel("hollow: late batches were merged")  # beside the unit, see _axis
 
 
 def _goal(panel: Any, goal: float, xs: list[float]) -> None:  # noqa: ANN401
@@ -148,7 +139,8 @@ def _axis(panel: Any, xs: Sequence[float], unit: str) -> None:  # noqa: ANN401
     panel.set_xscale("log")
     panel.set_xticks(xs, [f"{x:,.0f}" for x in xs], rotation=30)
     panel.set_xticks([], minor=True)
-    panel.set_xlabel(unit)
+    merged = panel.get_xlabel()
+    panel.set_xlabel(f"{unit} ({merged})" if merged else unit)
     panel.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
 
