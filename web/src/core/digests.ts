@@ -6,7 +6,7 @@
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
-import type { Document } from "./document.ts";
+import type { ReadonlyDocument } from "./document.ts";
 import type { Value, XapiObject } from "./messages.ts";
 import type { Buckets } from "./replica.ts";
 
@@ -52,7 +52,7 @@ export function objectDigest(cls: string, key: string, object: XapiObject): Uint
 
 /** Summarise a document, step by step, so that the caller can do other things in between. */
 export function* summarise(
-  document: Document,
+  document: ReadonlyDocument,
   buckets = bucketCount(document.size),
 ): Generator<void, Summary> {
   const digests = new Uint8Array(buckets * DIGEST_BYTES);

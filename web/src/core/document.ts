@@ -46,7 +46,16 @@ export interface Found {
   readonly object: XapiObject;
 }
 
-export class Document {
+/** A document as applications see it. */
+export interface ReadonlyDocument extends Iterable<Found> {
+  readonly classes: ReadonlyMap<string, ReadonlyMap<string, XapiObject>>;
+  readonly window: Readonly<Partial<WindowMembers>>;
+  readonly size: number;
+  get(cls: string, key: string): XapiObject | undefined;
+  byRef(ref: string): Found | undefined;
+}
+
+export class Document implements ReadonlyDocument {
   readonly classes = new Map<string, Map<string, XapiObject>>();
   /** Members beside the classes; only those that the proxy sent. */
   window: Partial<WindowMembers> = {};

@@ -17,7 +17,7 @@
 
 export { Client, connect } from "./client.ts";
 export { type Codec, json } from "./codec.ts";
-export type { Change, Document, Found, WindowMember, WindowMembers } from "./document.ts";
+export type { Change, Found, ReadonlyDocument, WindowMember, WindowMembers } from "./document.ts";
 export {
   ConnectionClosed,
   ConnectionLost,

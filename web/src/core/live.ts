@@ -4,7 +4,7 @@
  * It outlives connections. While there is none it shows what it showed last, and says so.
  */
 
-import { Document, type Found, type WindowMembers } from "./document.ts";
+import { Document, type Found, type ReadonlyDocument, type WindowMembers } from "./document.ts";
 import { XoproxyError } from "./errors.ts";
 import { type Listener, Listeners } from "./listeners.ts";
 import type { Expectation, PoolId, Query, ResumePoint, Window, XapiObject } from "./messages.ts";
@@ -12,6 +12,9 @@ import { type Batch, between, Replica } from "./replica.ts";
 import type { SavedView } from "./storage.ts";
 
 export type { Batch };
+
+/** What the protocol allows a window to hold. One that is refused would be refused for ever. */
+const MOST_ROWS = 1_000;
 
 export type Status =
   /** Not complete yet. */
@@ -97,7 +100,7 @@ export class LiveView {
     return this.#answered && [...this.#parts.values()].every(part => part.complete);
   }
 
-  document(pool: PoolId | null): Document | undefined {
+  document(pool: PoolId | null): ReadonlyDocument | undefined {
     return this.#parts.get(pool)?.shown;
   }
 
@@ -159,6 +162,11 @@ export class LiveView {
   /** Show another part of the list. What is refused is told by `error`. */
   move(window: Window): void {
     if (!this.#query.window) throw new XoproxyError("only a query with `window` can be moved");
+    const [offset, count] = window;
+    const fits = Number.isSafeInteger(offset) && offset >= 0 && Number.isInteger(count);
+    if (!fits || count < 0 || count > MOST_ROWS) {
+      throw new XoproxyError(`a window is [offset, count], from 0 on, count at most ${MOST_ROWS}`);
+    }
     this.#query = { ...this.#query, window };
     this.#owner.moved(this);
   }

@@ -426,6 +426,34 @@ describe("a subscription", () => {
     expect(scene.client.counters.faults).toBe(1);
   });
 
+  test("to a live window can be moved, to where a window can be", async () => {
+    const scene = new Scene();
+    const view = scene.client.subscribe({ classes: ["VM"], window: [0, 2] });
+    await scene.live();
+    const info = { ...INFO, pool: null };
+    const window = { ...ROWS, order: ["a"], total: 3, facets: {} };
+    scene.receives({ type: "subscribed", id: 1, views: [info] }, window);
+    expect(view.rows()).toEqual([{ $ref: "r" }]);
+    expect(view.window).toEqual({ order: ["a"], total: 3, facets: {} });
+    for (const wrong of [
+      [-1, 2],
+      [0, -1],
+      [0, 1001],
+      [0.5, 1],
+      [Number.NaN, 1],
+    ] as const) {
+      expect(() => view.move(wrong)).toThrow("[offset, count]");
+    }
+    view.move([1, 2]);
+    expect(scene.sent()).toEqual([{ type: "window", id: 1, window: [1, 2] }]);
+    scene.receives({ type: "error", id: 1, code: "BUSY", message: "busy", retry: true });
+    expect(view.error).toMatchObject({ code: "BUSY" });
+    expect(view.status).toBe("live");
+    const other = scene.client.subscribe({ classes: ["VM"] });
+    expect(() => other.move([0, 1])).toThrow("window");
+    expect(() => other.expectation("p", "a")).toThrow("nothing is known");
+  });
+
   test("is stale while a pool that it shows cannot be reached", async () => {
     const scene = new Scene({ watchPools: true });
     const view = scene.client.subscribe({ classes: ["VM"] });
