@@ -13,7 +13,8 @@ proxy itself is imported.
 """
 
 from xoproxy.client.changes import Changes
-from xoproxy.client.client import Client, connect
+from xoproxy.client.client import Client
+from xoproxy.client.connecting import connect
 from xoproxy.client.errors import (
     BadQuery,
     Conflict,

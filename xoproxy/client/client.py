@@ -8,8 +8,7 @@ to its end (credentials revoked, the proxy does not understand us), all who wait
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,13 +16,14 @@ import msgspec
 
 from xoproxy.client.beside import beside
 from xoproxy.client.changes import Signal
-from xoproxy.client.connection import Connection, Encoding, endpoint
+from xoproxy.client.connection import Connection
 from xoproxy.client.errors import Conflict, Disconnected, Error, Refused, refused
 from xoproxy.client.events import Asked, Changed, Event, Failed, Lost, Settled, SignedIn
-from xoproxy.client.follower import Credentials, Follower
+from xoproxy.client.follower import Follower
 from xoproxy.client.messages import MessageId
 from xoproxy.client.objects import Object
 from xoproxy.client.protocol import Protocol
+from xoproxy.client.queries import query_of, window_of
 from xoproxy.client.subscription import Subscription
 from xoproxy.client.view import Live, View
 from xoproxy.client.window import Window
@@ -36,58 +36,6 @@ _MESSAGE_BYTES = 262_144
 _ENVELOPE_BYTES = 1_024
 """Room for all in a call that are not its parameters."""
 _LINKS = {"classes": ["pool_link"], "pools": ["proxy"]}
-
-
-def connect(
-    url: str,
-    *,
-    token: str | Callable[[], str] | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    otp: str | None = None,
-    encoding: Encoding = "msgpack",
-    ca_file: str | Path | None = None,
-    fingerprint: str | None = None,
-    state: Mapping[str, Any] | None = None,
-) -> "Client":
-    """Make a client, to be entered by `async with`.
-
-    Args:
-        url: of the proxy: "https://proxy.example".
-        token: an API token, or a function that returns it; it is asked for every connection, also
-            when the token of before was revoked, and must not raise.
-        username: instead of a token, with `password`, and `otp` if one is asked for.
-        password: see `username`.
-        otp: see `username`.
-        encoding: how messages travel: "msgpack" or "json".
-        ca_file: authorities to believe, in PEM, instead of the system's.
-        fingerprint: SHA-256 of the only certificate to believe, in hexadecimal.
-        state: what `Client.state` returned in another life: equal queries go on from there.
-
-    Raises:
-        ValueError: something is missing or wrong; the text says what.
-    """
-    credentials = _credentials(token, username, password, otp)
-    where = endpoint(url, encoding, ca_file, fingerprint)
-    protocol = Protocol(state)
-    client = Client(protocol)
-    client.follower = Follower(where, credentials, protocol, client, may_renew=callable(token))
-    return client
-
-
-def _credentials(
-    token: str | Callable[[], str] | None,
-    username: str | None,
-    password: str | None,
-    otp: str | None,
-) -> Credentials:
-    if (token is None) is (username is None or password is None):
-        raise ValueError("sign in with token=..., or with username=... and password=...")
-    if callable(token):
-        return lambda: {"token": token()}
-    members = {"token": token, "username": username, "password": password, "otp": otp}
-    found = {name: value for name, value in members.items() if value is not None}
-    return lambda: found
 
 
 class Client:
@@ -207,7 +155,7 @@ class Client:
             Refused: the proxy does not want to.
             Error: the proxy cannot be followed any more.
         """
-        view = self._view(_query(classes, filter, fields, pools, rate=rate))
+        view = self._view(query_of(classes, filter, fields, pools, rate=rate))
         return await self._loaded(view)
 
     async def window(
@@ -241,12 +189,8 @@ class Client:
             Error: the proxy cannot be followed any more.
         """
         masks = None if fields is None else {cls: fields}
-        query = _query(cls, filter, masks, pools, rate=rate)
-        query["window"] = [offset, count]
-        if order:
-            query["order"] = list(order)
-        if facets:
-            query["facets"] = list(facets)
+        query = query_of(cls, filter, masks, pools, rate=rate)
+        query |= window_of(order, offset, count, facets)
         window = Window(self, self._protocol.subscribe(query))
         self._live[window.id] = window
         self.follower.wake()
@@ -420,27 +364,6 @@ class Client:
             live.refused(error)
             if id_ not in self._protocol.subscriptions:
                 del self._live[id_]
-
-
-def _query(
-    classes: str | Collection[str],
-    filter_: str | None,
-    fields: Mapping[str, Collection[str]] | None,
-    pools: Collection[str] | None,
-    *,
-    rate: float | None,
-) -> dict[str, Any]:
-    names = [classes] if isinstance(classes, str) else list(classes)
-    query: dict[str, Any] = {"classes": names, "sets": "members"}
-    if filter_ is not None:
-        query["filter"] = filter_
-    if fields is not None:
-        query["fields"] = {cls: list(names) for cls, names in fields.items()}
-    if pools is not None:
-        query["pools"] = list(pools)
-    if rate is not None:
-        query["rate"] = rate
-    return query
 
 
 def _expectation(expected: Object) -> dict[str, Any]:
