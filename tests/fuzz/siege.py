@@ -108,6 +108,14 @@ class Siege:
                 await loop.sock_sendall(sock, frame(9, b"x" * 125) * 400)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
+    async def asks(self, request: bytes) -> bytes:
+        """Send these bytes alone; return the begin of the answer."""
+        loop = asyncio.get_running_loop()
+        with await self._connected() as sock:
+            await loop.sock_sendall(sock, request)
+            async with asyncio.timeout(_ANSWER_S):
+                return await loop.sock_recv(sock, 4096)
+
     async def _connected(self) -> socket.socket:
         host, _, port = self._running.url.removeprefix("http://").partition(":")
         sock = socket.socket()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.fuzz.parsers import Parsers
 from tests.fuzz.siege import siege
+from tests.integration.by_hand import UPGRADE
 
 INPUTS = 15_000
 CONNECTIONS = 400
@@ -28,6 +29,14 @@ async def test_whatever_comes_over_the_wire_others_are_served_and_nothing_is_lef
         await here.all_gone()
         assert sum(here.outcomes.values()) == CONNECTIONS
         assert here.descriptors() <= descriptors + 8
+
+
+async def test_an_upgrade_with_bytes_that_are_no_text_is_a_bad_request():
+    async with siege(seed=3) as here:
+        for header in (b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Connection: Upgrade"):
+            answer = await here.asks(UPGRADE.replace(header, header + b"\xc2"))
+            assert answer.startswith(b"HTTP/1.1 400 "), answer
+        await here.check()
 
 
 async def test_who_is_gone_when_his_pings_are_read_is_not_answered():

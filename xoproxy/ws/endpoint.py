@@ -364,7 +364,10 @@ class Endpoint:
             autoclose=False,
             max_msg_size=self.limits.message.message_bytes * _OVERSIZE_FACTOR,
         )
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except UnicodeEncodeError as error:  # aiohttp refuses headers, and cannot repeat them
+            raise web.HTTPBadRequest(text="this is no WebSocket upgrade\n") from error
         connection = Connection(self, ws, codec)
         connection.open(request, self.framing)
         has_room = self.retry_after_s is None and len(self.connections) < self.limits.sessions
