@@ -87,6 +87,10 @@ class Played:
         self._bodies = bodies
         self._running: Stopwatch | None = None
 
+    @property
+    def silence_s(self) -> float:
+        return 60.0
+
     async def reach(self, members: Sequence[str]) -> None:
         pass
 
