@@ -125,6 +125,8 @@ class Follower:
                 return Disconnected(f"the proxy does not understand us: {error}", error.code)
             case "credential" if not self._may_renew:
                 return NotSignedIn(f"the proxy no longer takes the credentials: {error}")
+            case "later" if not self._been_signed_in:
+                return Unreachable(str(error))
             case _:
                 return None
 

@@ -48,8 +48,10 @@ def test_some_are(error, kind):
     assert type(follower()._final(error)) is kind
 
 
-def test_nobody_there_is_the_end_before_anybody_was():
-    assert isinstance(follower(been=False)._final(Unreachable("nobody")), Unreachable)
+@pytest.mark.parametrize("error", [Unreachable("nobody"), Disconnected("full", 4503)])
+def test_some_are_before_anybody_was_there(error):
+    assert type(follower(been=False)._final(error)) is Unreachable
+    assert follower()._final(error) is None
 
 
 def test_a_revoked_token_is_not_when_there_may_be_another():
