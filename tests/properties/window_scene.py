@@ -103,7 +103,7 @@ class WindowScene(Scene):
         windows = self.hub.windows
         assert not windows.groups
         assert not windows.listings
-        assert not windows._by_key
+        assert not windows._by_look
         assert not windows._by_listing
         assert not windows.has_work
 

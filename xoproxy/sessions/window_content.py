@@ -65,16 +65,25 @@ class WindowWriter:
         cls: of all its objects.
         codec, framing: how.
         frame_bytes, chunk_bytes: see `Group`.
+        sets_by_member: whether a patch may change single members of sets.
     """
 
     def __init__(
-        self, cls: XapiClass, codec: Codec, framing: Framing, frame_bytes: int, chunk_bytes: int
+        self,
+        cls: XapiClass,
+        codec: Codec,
+        framing: Framing,
+        frame_bytes: int,
+        chunk_bytes: int,
+        *,
+        sets_by_member: bool,
     ) -> None:
         self._cls = cls
         self._codec = codec
         self._framing = framing
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
+        self._sets_by_member = sets_by_member
 
     def make(self, delivery: Delivery, work: Iterator[None]) -> None:
         """Begin to make a delivery; what windows hold meanwhile is small."""
@@ -165,7 +174,9 @@ class WindowWriter:
         if old is None:
             yield self._record("add", path, new)
             return
-        encoded = [self._codec.operation(o) for o in operations(path, old.fields, new.fields)]
+        by_member = self._sets_by_member
+        found = operations(path, old.fields, new.fields, sets_by_member=by_member)
+        encoded = [self._codec.operation(operation) for operation in found]
         if len(encoded) >= _FEW_OPERATIONS:
             whole = self._record("replace", path, new)
             if sum(map(len, encoded)) > _RECORD_SHARE * len(whole):

@@ -12,6 +12,7 @@ own: a second one that shows the same on one connection has a copy of the group.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import count
 
 from xoproxy.cache.fields import Mask
@@ -36,8 +37,17 @@ _ROWS_PER_STEP = 400
 _BUILT_PER_TURN = 4
 """Steps of building that are taken though there are changes."""
 
-_Masks = tuple[tuple[XapiClass, Mask], ...]
-_Key = tuple[Listing, Span, _Masks, Codec, int]
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a window is; equal ones are one, but for copies."""
+
+    listing: Listing
+    span: Span
+    masks: tuple[tuple[XapiClass, Mask], ...]
+    sets_by_member: bool
+    codec: Codec
+    copy: int = 0
 
 
 class Windows:
@@ -64,8 +74,8 @@ class Windows:
         chunk_bytes: int,
     ) -> None:
         self.listings: dict[Scope, Listing] = {}
-        self.groups: dict[WindowGroup, _Key] = {}
-        self._by_key: dict[_Key, WindowGroup] = {}
+        self.groups: dict[WindowGroup, _Look] = {}
+        self._by_look: dict[_Look, WindowGroup] = {}
         self._by_listing: dict[Listing, dict[WindowGroup, None]] = {}
         self._framing = framing
         self._next_view = next_view
@@ -130,7 +140,9 @@ class Windows:
         """
         assert query.window is not None  # noqa: S101 - the caller's business
         scope = Scope.of(query.classes[0], query.filter, query.window.arrangement, pools)
-        group = self._group(client, self._listing(scope), query.window.span, query.masks)
+        listing, span = self._listing(scope), query.window.span
+        look = _Look(listing, span, query.masks, query.sets_by_member, client.codec)
+        group = self._group(client, look)
         member = Member(client, group, group.position)
         member.subscriptions.add(subscription)
         group.join(member)
@@ -145,8 +157,8 @@ class Windows:
         """Have a subscription's window show another part of the listing."""
         member = _member(client, subscription)
         here = self._destination(member)
-        masks = self.groups[here][2]
-        self._send(member, self._group(client, here.listing, span, masks, here))
+        look = replace(self.groups[here], span=span)
+        self._send(member, self._group(client, look, here))
 
     def add_pool(
         self, client: Client, subscription: MessageId, store: Store, visibility: Visibility
@@ -194,8 +206,8 @@ class Windows:
         return group
 
     def _rescope(self, member: Member, here: WindowGroup, scope: Scope) -> None:
-        _, span, masks, _, _ = self.groups[here]
-        self._send(member, self._group(member.client, self._listing(scope), span, masks))
+        look = replace(self.groups[here], listing=self._listing(scope))
+        self._send(member, self._group(member.client, look))
 
     def _send(self, member: Member, destination: WindowGroup) -> None:
         destination.arriving[member] = None  # first: it may be where it was to go already
@@ -323,37 +335,35 @@ class Windows:
             prefix = self._prefixes[store] = f"{key_text(next(self._prefix_count))}-"
         return prefix
 
-    def _group(
-        self,
-        client: Client,
-        listing: Listing,
-        span: Span,
-        masks: _Masks,
-        here: WindowGroup | None = None,
-    ) -> WindowGroup:
+    def _group(self, client: Client, look: _Look, here: WindowGroup | None = None) -> WindowGroup:
         """Return the window that shows this, which no other subscription of the client has."""
         taken = {member.group for member in client.members.values()}
         taken |= {m.destination for m in client.members.values() if m.destination is not None}
         taken.discard(here)
         for copy in count():
-            key = listing, span, masks, client.codec, copy
-            group = self._by_key.get(key)
+            look = replace(look, copy=copy)
+            group = self._by_look.get(look)
             if group is None:
-                return self._make(key)
+                return self._make(look)
             if group not in taken:
                 return group
         raise AssertionError
 
-    def _make(self, key: _Key) -> WindowGroup:
-        listing, span, masks, codec, _ = key
+    def _make(self, look: _Look) -> WindowGroup:
+        listing = look.listing
         writer = WindowWriter(
-            listing.scope.cls, codec, self._framing, self._frame_bytes, self._chunk_bytes
+            listing.scope.cls,
+            look.codec,
+            self._framing,
+            self._frame_bytes,
+            self._chunk_bytes,
+            sets_by_member=look.sets_by_member,
         )
         group = WindowGroup(
-            self._next_view(), listing, span, masks, writer, self._tick, self._sweep
+            self._next_view(), listing, look.span, look.masks, writer, self._tick, self._sweep
         )
-        self.groups[group] = key
-        self._by_key[key] = group
+        self.groups[group] = look
+        self._by_look[look] = group
         self._by_listing[listing][group] = None
         self._new[group] = None
         return group
@@ -362,7 +372,7 @@ class Windows:
         """Drop a window if nobody looks through it, and its listing if it was the last one."""
         if group.in_use or group not in self.groups:
             return
-        del self._by_key[self.groups.pop(group)]
+        del self._by_look[self.groups.pop(group)]
         self._new.pop(group, None)
         listing = group.listing
         del self._by_listing[listing][group]

@@ -148,6 +148,23 @@ class TestChanges:
         assert operation["op"] == "replace"
         assert operation["path"].endswith("/power_state")
 
+    def test_members_of_sets_one_by_one_for_who_asks_for_that(self):
+        tags = [f"a-tag-that-is-long-{n}" for n in range(10, 60)]
+        desk = desk_of("b")
+        desk.commit(vm("a", tags=tags))
+        lookers = [
+            Looker(desk, [0, 1], fields={"VM": ["tags", "name_label"]}, sets="members"),
+            Looker(desk, [0, 1], fields={"VM": ["tags", "name_label"]}),
+        ]
+        desk.commit(vm("a", tags=tags[1:]))
+        paths = []
+        for looker in lookers:
+            looker.hear()
+            paths.append(looker.last["ops"][0]["path"].split("/")[3:])
+            (record,) = looker.document().content["VM"].values()
+            assert sorted(record["tags"]) == tags[1:]
+        assert paths == [["tags", "0"], ["tags"]]
+
     def test_what_is_made_anew_under_an_old_reference_has_another_key(self):
         desk = desk_of("a", "b")
         looker = Looker(desk, [0, 2])
