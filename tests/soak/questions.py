@@ -67,7 +67,7 @@ class Question:
 
 def _masked(record: Record, mask: list[str] | None) -> Record:
     if mask is None:
-        return record
+        return dict(record)
     found = {name: value for name, value in record.items() if name in mask}
     for path in mask:
         name, dot, key = path.partition(".")
