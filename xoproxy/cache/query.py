@@ -200,7 +200,7 @@ def _rate(value: object) -> float | None:
         )
     if not MIN_RATE <= value <= MAX_RATE:  # which NaN fails, too
         raise QueryError(f"rate is from {MIN_RATE} to {MAX_RATE:.0f} patches a second", at="/rate")
-    return float(value)
+    return round(float(value), 2)  # so that there are not more beats than that
 
 
 def _sets_by_member(value: object) -> bool:

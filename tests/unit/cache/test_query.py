@@ -250,4 +250,6 @@ def test_the_rate_is_no_part_of_the_view():
     slow, quick = (parse_query({"classes": ["VM"], "rate": rate}) for rate in (1, 2.5))
 
     assert (slow.rate, quick.rate) == (1.0, 2.5)
+    assert parse_query({"classes": ["VM"], "rate": 0.7071}).rate == 0.71
+    assert parse_query({"classes": ["VM"], "rate": 0.01}).rate == 0.01
     assert slow.view_key == quick.view_key == parse_query({"classes": ["VM"]}).view_key
