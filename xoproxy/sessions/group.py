@@ -116,6 +116,8 @@ class Group:
         self._dirty_since: int | None = None
         self._news: list[Change] | None = []
         """What has happened since and may show here; None to read the journal."""
+        self._stretches = 0
+        """From how many stretches of history the news are."""
         self._patches: dict[int, Delivery] = {}
         self._arrivals: dict[tuple[int, int], Delivery] = {}
         """By view and position from which they lead here."""
@@ -148,6 +150,7 @@ class Group:
         if self._dirty_since is None:
             self._dirty_since = max(from_seq, self.read_to)
             self._news = []
+        self._stretches += 1
         if self._news is not None:
             self._news = None if news is None else self._news + news
             if self._news is not None and len(self._news) > _NEWS_KEPT:
@@ -166,7 +169,8 @@ class Group:
         try:
             look = self._routing.state
             before, after = Eyes(self.view, look(self.scanned)), Eyes(self.view, look(target))
-            yield from self._encode_between(before, after, encoded, self._news)
+            news = self._all_news(before.state.seq, after.state.seq)
+            yield from self._encode_between(before, after, encoded, news)
         except Expired:
             if life == self._life:
                 raise
@@ -182,6 +186,17 @@ class Group:
             self._arrivals = {}
             self._snapshot = None
             self.position = target
+
+    def _all_news(self, from_seq: int, to_seq: int) -> list[Change] | None:
+        """Return all that happened to the objects that the news are about.
+
+        What concerns us was judged for each stretch of history. An object that was out of sight for
+        one between others has changes, or another key, of which nobody told us.
+        """
+        if self._news is None or self._stretches == 1:
+            return self._news
+        refs = {change.ref for change in self._news}
+        return [c for c in self.store.journal.since(from_seq, to_seq) if c.ref in refs]
 
     @property
     def is_dirty(self) -> bool:
@@ -316,6 +331,7 @@ class Group:
         self.read_to = seq
         self._dirty_since = None
         self._news = []
+        self._stretches = 0
 
     def reset(self, reason: str, *, gone: bool = False) -> Reset:
         epoch, seq = self.store.epoch, self.position

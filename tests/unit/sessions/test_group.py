@@ -80,6 +80,39 @@ def vm(name, **fields):
 MANY_FIELDS = {f"field_{letter}": f"value {letter}" for letter in "abcdefghij"}
 
 
+class TestNewsOfSeveralStretches:
+    """A paced view reads late; what concerned it was judged for each stretch for itself."""
+
+    @pytest.fixture
+    def desk(self):
+        query = {"classes": ["VM"], "filter": "power_state:Running"}
+        return Desk(vm("a"), vm("b"), query=query)
+
+    def told(self, desk, *stretches):
+        before = desk.group.position
+        for events in stretches:
+            desk.commit(*events)
+            desk.route()
+        desk.advance()
+        (message,) = read(desk.group.patch_from(before))
+        return message["ops"]
+
+    def test_what_changed_out_of_sight_is_told_when_it_comes_back(self, desk):
+        ops = self.told(
+            desk,
+            [vm("a", power_state="Halted")],
+            [vm("a", power_state="Halted", name_label="renamed")],
+            [vm("a", name_label="renamed")],
+        )
+        assert ops == [{"op": "replace", "path": "/VM/0/name_label", "value": "renamed"}]
+
+    def test_what_came_again_out_of_sight_comes_under_its_new_key(self, desk):
+        ops = self.told(
+            desk, [removal("a")], [vm("a", power_state="Halted")], [vm("a", power_state="Running")]
+        )
+        assert [(op["op"], op["path"]) for op in ops] == [("remove", "/VM/0"), ("add", "/VM/2")]
+
+
 class TestPatch:
     def test_few_operations_are_sent_as_they_are(self):
         desk = Desk(vm("a", **MANY_FIELDS))
