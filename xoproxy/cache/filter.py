@@ -69,6 +69,11 @@ class Filter:
         self.follows = any(self._follows(cls) for cls in classes)
         """Whether some term follows a reference."""
 
+    @property
+    def tree(self) -> Node:
+        """What it means, with nothing left to resolve."""
+        return self._tree
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Filter) and self.text == other.text
 
@@ -300,7 +305,7 @@ def _any(matches: list[_Match]) -> _Match:
 
 def _place_match(place: Place, criterion: Criterion) -> _Match:
     if place.target is not None:
-        return _target_match(place.field, _place_match(place.target, criterion))
+        return _target_match(place, _place_match(place.target, criterion))
     check = place.check(criterion)
     nothing = criterion.op is Op.NULL
     if place.key is not None:
@@ -335,13 +340,16 @@ def _key_match(name: str, key: str, check: Check, *, nothing: bool) -> _Match:
     return match_key
 
 
-def _target_match(name: str, match: _Match) -> _Match:
+def _target_match(place: Place, match: _Match) -> _Match:
+    """Follow a reference; it is of the class that the schema says, on which routing relies."""
+    name, cls = place.field, place.type.target
+
     def match_target(fields: Members, follow: Follow) -> bool:
         raw = fields.get(name)
         ref = _decode(raw) if raw is not None else None
         if not isinstance(ref, str):
             return False
         target = follow(Ref(ref))
-        return target is not None and match(target[1], follow)
+        return target is not None and target[0] == cls and match(target[1], follow)
 
     return match_target

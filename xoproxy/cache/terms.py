@@ -12,13 +12,12 @@ never invents such a value but NULL, so what holds for what the user sees holds 
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from xoproxy.cache.filter import Filter
-from xoproxy.cache.filter_syntax import All, AnyOf, Node, Not, Op, Term, parse
+from xoproxy.cache.filter_syntax import All, AnyOf, Node, Not, Op, Term
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
 from xoproxy.model import NULL_REF, XapiClass
 
@@ -71,7 +70,7 @@ def conditions_of(
     whole: set[XapiClass] = set()
     terms: set[Equals] = set()
     for cls in classes:
-        found = _necessary(_tree(expression.text), _terms_in(cls, schema))
+        found = _necessary(expression.tree, _terms_in(cls, schema))
         if found is None:
             whole.add(cls)
         else:
@@ -83,7 +82,7 @@ def followed(
     expression: Filter, classes: Collection[XapiClass], schema: Schema = SCHEMA
 ) -> Iterator[tuple[XapiClass, str]]:
     """Name the fields of other objects that a filter reads through references."""
-    for term in _leaves(_tree(expression.text)):
+    for term in _leaves(expression.tree):
         for cls in classes:
             type_ = schema.fields(cls).get(term.path[0]) if len(term.path) > 1 else None
             if type_ is not None and type_.kind == "ref" and type_.target is not None:
@@ -92,12 +91,6 @@ def followed(
 
 _Found = frozenset[Equals] | None
 """One of these holds for whatever passes (none: nothing passes); None if nothing can be said."""
-
-
-@lru_cache(maxsize=1024)
-def _tree(text: str) -> Node:
-    """Read a filter's canonical text, in which nothing is left to resolve."""
-    return parse(text, lambda term: term)
 
 
 def _leaves(node: Node) -> Iterator[Term]:
