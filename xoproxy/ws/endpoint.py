@@ -366,7 +366,7 @@ class Endpoint:
         )
         try:
             await ws.prepare(request)
-        except UnicodeEncodeError as error:  # aiohttp refuses headers, and cannot repeat them
+        except ValueError as error:  # of headers that are no text, which aiohttp does not expect
             raise web.HTTPBadRequest(text="this is no WebSocket upgrade\n") from error
         connection = Connection(self, ws, codec)
         connection.open(request, self.framing)
