@@ -206,7 +206,6 @@ export class Replica {
     if (facets) this.document.window.facets = facets;
     this.complete = true;
     this.position = message.seq;
-    this.#token = undefined; // a bookmark follows
     const before = this.shown;
     this.shown = this.document;
     if (before === this.document) return this.#batch(added, this.document.windowMembers());
