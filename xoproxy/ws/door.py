@@ -19,6 +19,8 @@ _log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 """Connections that wait in the kernel (which has a limit of its own: net.core.somaxconn)."""
 _PAUSE_S = 0.5
+_BROKEN = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
+"""What no further attempt would mend."""
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -83,10 +85,13 @@ class Door:
             try:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as error:
-                # The peer may have gone already (accept(2) tells it here); that is not our trouble.
+                if error.errno in _BROKEN:
+                    raise
                 if error.errno in _SHORTAGES:
                     _log.warning("no room for another connection", error=error.strerror)
                     await asyncio.sleep(_PAUSE_S)
+                # accept(2) also tells here what befell the peer meanwhile: not our trouble.
+                await asyncio.sleep(0)
                 continue
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -93,7 +93,7 @@ async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_open():
 class Short(socket.socket):
     """A listener of a process that has no file descriptor left, for a moment."""
 
-    failures: ClassVar = [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE]
+    failures: ClassVar[list[int]] = []
 
     def accept(self):
         if self.failures:
@@ -104,6 +104,7 @@ class Short(socket.socket):
 
 async def test_a_shortage_of_descriptors_is_waited_for(monkeypatch):
     monkeypatch.setattr(door, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(Short, "failures", [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE])
     listener = Short(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -111,3 +112,15 @@ async def test_a_shortage_of_descriptors_is_waited_for(monkeypatch):
     async with open_door([listener], [0]) as opened:
         assert await knock(opened.address) == b"hello"
     assert Short.failures == []
+
+
+async def test_a_listener_that_is_broken_is_not_asked_for_ever(monkeypatch):
+    monkeypatch.setattr(Short, "failures", [errno.EBADF])
+    listener = Short(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    with pytest.raises(ExceptionGroup) as raised:
+        await Door([listener], asyncio.Protocol).run()
+    assert raised.group_contains(OSError, match="no room")
+    assert listener.fileno() == -1
