@@ -36,8 +36,8 @@ _STEP_S = 0.1
 
 _DONE = object()
 SLICES: dict[ModuleType, list[str]] = {
-    routing: ["_SLICE"],
-    group: ["_SLICE", "_PATCHES_KEPT", "_NEWS_KEPT"],
+    routing: ["_SLICE", "_NEWS_KEPT", "_SORTED_PER_STEP"],
+    group: ["_SLICE", "_PATCHES_KEPT"],
     compare: ["_SLICE", "_FOLDED_PER_STEP", "_CHANGES_OUTLIVED", "_FEW_OBJECTS"],
     view: ["_SLICE"],
     hub: ["_ADVANCED_PER_STEP"],

@@ -58,8 +58,6 @@ _RECORD_SHARE = 0.6
 _FRAME_OVERHEAD_BYTES = 128
 _BEHIND_BYTES = 256
 """Room for `moved`, or for a bookmark."""
-_NEWS_KEPT = 256
-"""A group that more changes concern reads the journal."""
 _PATCHES_KEPT = 32
 """Patches from different positions that a group remembers; those in use live on in members."""
 
@@ -116,8 +114,6 @@ class Group:
         self._dirty_since: int | None = None
         self._news: list[Change] | None = []
         """What has happened since and may show here; None to read the journal."""
-        self._stretches = 0
-        """From how many stretches of history the news are."""
         self._patches: dict[int, Delivery] = {}
         self._arrivals: dict[tuple[int, int], Delivery] = {}
         """By view and position from which they lead here."""
@@ -149,12 +145,12 @@ class Group:
             return
         if self._dirty_since is None:
             self._dirty_since = max(from_seq, self.read_to)
-            self._news = []
-        self._stretches += 1
-        if self._news is not None:
-            self._news = None if news is None else self._news + news
-            if self._news is not None and len(self._news) > _NEWS_KEPT:
-                self._news = None
+            self._news = news
+        else:
+            # What concerns us was judged for each stretch by itself. An object that was out of
+            # sight for one between others, or one that is seen through it, may have changed
+            # without our being told.
+            self._news = None
 
     def advance(self) -> Iterator[None]:
         """Read the new history in slices, and move to a new position if it shows.
@@ -169,8 +165,7 @@ class Group:
         try:
             look = self._routing.state
             before, after = Eyes(self.view, look(self.scanned)), Eyes(self.view, look(target))
-            news = self._all_news(before.state.seq, after.state.seq)
-            yield from self._encode_between(before, after, encoded, news)
+            yield from self._encode_between(before, after, encoded, self._news)
         except Expired:
             if life == self._life:
                 raise
@@ -186,17 +181,6 @@ class Group:
             self._arrivals = {}
             self._snapshot = None
             self.position = target
-
-    def _all_news(self, from_seq: int, to_seq: int) -> list[Change] | None:
-        """Return all that happened to the objects that the news are about.
-
-        What concerns us was judged for each stretch of history. An object that was out of sight for
-        one between others has changes, or another key, of which nobody told us.
-        """
-        if self._news is None or self._stretches == 1:
-            return self._news
-        refs = {change.ref for change in self._news}
-        return [c for c in self.store.journal.since(from_seq, to_seq) if c.ref in refs]
 
     @property
     def is_dirty(self) -> bool:
@@ -331,7 +315,6 @@ class Group:
         self.read_to = seq
         self._dirty_since = None
         self._news = []
-        self._stretches = 0
 
     def reset(self, reason: str, *, gone: bool = False) -> Reset:
         epoch, seq = self.store.epoch, self.position

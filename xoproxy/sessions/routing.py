@@ -30,6 +30,8 @@ from xoproxy.sessions.group import Group
 
 _SLICE = 32
 """Changed objects per step."""
+_NEWS_KEPT = 256
+"""A group that more changes concern reads the journal."""
 _SORTED_PER_STEP = 2_048
 """Changes put together by their objects per step."""
 
@@ -340,3 +342,5 @@ def _add(news: _News, group: Group, changes: list[Change]) -> None:
     known = news.setdefault(group, [])
     if known is not None:
         known += changes
+        if len(known) > _NEWS_KEPT:
+            news[group] = None

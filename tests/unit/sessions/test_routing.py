@@ -188,6 +188,21 @@ class TestStretches:
         assert red in desk.route()
         assert red.position == desk.store.seq
 
+    def test_what_changed_while_its_anchor_was_out_of_sight_is_read_when_that_comes_back(self):
+        """A paced group reads late; it was not told of the disk, which nobody could see then."""
+        disk = upsert("d", VBD, uuid="uuid-d", VM=reference("a"), bootable=False)
+        changed = upsert("d", VBD, uuid="uuid-d", VM=reference("a"), bootable=True)
+        desk = Desk(vm("a", tags=["red"]), disk)
+        group = desk.group(classes=ALL, rights=RED)
+        for event in (vm("a", tags=["blue"]), changed, vm("a", tags=["red"])):
+            desk.commit(event)
+            for _ in desk.routing.route({}):
+                pass
+        for _ in group.advance():
+            pass
+        (frame,) = group.patch_from(2).frames
+        assert b'"/VBD/1/bootable"' in frame.wire(deflate=False)
+
     def test_a_group_reads_only_the_changes_that_concern_it(self, monkeypatch):
         desk = Desk(*(vm(f"n{n}", tags=[f"t{n}"]) for n in range(40)))
         group = desk.group("tags:t7")
