@@ -400,6 +400,23 @@ describe("a subscription", () => {
     expect(scene.sent()).toMatchObject([{ type: "subscribe", id: 2 }]);
   });
 
+  test("that a new connection has asked for is not asked for twice", async () => {
+    const scene = new Scene({ random: () => 0 });
+    scene.client.subscribe({ classes: ["VM"] });
+    await scene.live();
+    await scene.closes(4301);
+    await vi.advanceTimersByTimeAsync(0);
+    await scene.open();
+    scene.receives(WELCOME, { type: "error", id: 1, code: "BUSY", message: "busy", retry: true });
+    await scene.closes(4301);
+    await vi.advanceTimersByTimeAsync(500);
+    await scene.open();
+    scene.sent();
+    scene.receives(WELCOME);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(scene.sent()).toMatchObject([{ type: "subscribe", id: 1 }]);
+  });
+
   test("that was closed while it waited is not", async () => {
     const scene = new Scene();
     const view = scene.client.subscribe({ classes: ["VM"] });
@@ -415,6 +432,8 @@ describe("a subscription", () => {
     const scene = new Scene();
     const view = scene.client.subscribe({ classes: ["VM"] });
     await scene.live();
+    const heard: unknown[] = [];
+    view.onChange(batch => heard.push(batch));
     view.close();
     expect(scene.sent()).toEqual([{ type: "unsubscribe", id: 1 }]);
     const patch = { type: "patch", view: 7, from: 1, to: 2, ops: [] };
@@ -422,6 +441,7 @@ describe("a subscription", () => {
     scene.receives({ type: "result", id: 1, result: null });
     expect(scene.client.phase).toBe("live");
     expect(view.status).toBe("closed");
+    expect(heard).toEqual([]);
     scene.receives(patch); // after `result` nothing may name it
     expect(scene.client.counters.faults).toBe(1);
   });
