@@ -13,12 +13,12 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.properties import test_session_machine, test_windows
+from tests.properties import test_session_machine, test_window_machine
 
 _LENGTHS = [20, 50, 100, 200, 400]
-_KINDS: dict[str, Callable[[int], "test_session_machine.Storm | test_windows.Storm"]] = {
+_KINDS: dict[str, Callable[[int], "test_session_machine.Storm | test_window_machine.Storm"]] = {
     "views": test_session_machine.Storm,
-    "windows": test_windows.Storm,
+    "windows": test_window_machine.Storm,
 }
 _REPORT_S = 30.0
 

@@ -52,7 +52,7 @@ class Desk:
         self.routing.committed(self._commit(events))
 
     def route(self):
-        touched = {}
+        touched: dict[Group, None] = {}
         for _ in self.routing.route(touched):
             pass
         self.routing.rest()
@@ -222,7 +222,7 @@ class TestStretches:
         desk = Desk(vm("a", tags=["blue"]), budget=JournalBudget(pool_bytes=0))
         red, hosts = desk.group("tags:red"), desk.group(classes=["host"])
         desk.commit(vm("a", tags=["green"]))
-        touched = {}
+        touched: dict[Group, None] = {}
         for _ in desk.routing.route(touched):
             pass
         assert set(touched) == {red}
