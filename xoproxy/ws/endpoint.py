@@ -36,7 +36,7 @@ from xoproxy.sessions.member import Client
 from xoproxy.sessions.messages import Auth, Limits
 from xoproxy.sessions.session import Authenticate, Effect, RunCall, Session, User, error_message
 from xoproxy.ws.frames import pong_frame
-from xoproxy.ws.transport import SocketOutlet, take_over
+from xoproxy.ws.transport import Endings, SocketOutlet, take_over
 
 _log = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ class Connection:
 
     def open(self, request: web.Request, framing: Framing) -> None:
         notsent_bytes = self.endpoint.limits.notsent_bytes
-        self.outlet = take_over(request, self, notsent_bytes)
+        self.outlet = take_over(request, self, self.endpoint.endings, notsent_bytes)
         deflate = self._ws.compress == _FULL_WINDOW
         self.client = Client(self.outlet, self.codec, framing, deflate=deflate)
 
@@ -346,6 +346,7 @@ class Endpoint:
         """When to come again, for those who are turned away; None while there is room."""
         self.turned_away_count = 0
         self.framing = framing
+        self.endings = Endings()
         self._trusted_origins = trusted_origins
         self._empty = asyncio.Event()
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import termios
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from xoproxy.ws.frames import close_frame
 TCP_NOTSENT_LOWAT = 25  # Linux; Python has no name for it
 _CLOSE_TIMEOUT_S = 5.0
 _NORMAL = 1000
+_ENDED_PER_TURN = 8
 
 
 class Flow(Protocol):
@@ -42,9 +44,10 @@ class Flow(Protocol):
 class FlowProtocol(asyncio.Protocol):
     """Stands between a transport and aiohttp's protocol, and tells how bytes flow."""
 
-    def __init__(self, inner: asyncio.Protocol, flow: Flow) -> None:
+    def __init__(self, inner: asyncio.Protocol, flow: Flow, endings: "Endings") -> None:
         self._inner = inner
         self._flow = flow
+        self._endings = endings
 
     def data_received(self, data: bytes) -> None:
         self._inner.data_received(data)
@@ -62,7 +65,37 @@ class FlowProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._flow.lost()
-        self._inner.connection_lost(exc)
+        self._endings.append(self._inner, exc)
+
+
+class Endings:
+    """Ends connections a few in each turn of the loop, however many are lost at once.
+
+    When what stands before us goes down, a thousand are lost in one turn. That nothing is written
+    to them any more is said at once; to wind up their handlers takes longer, and can wait.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[asyncio.Protocol, Exception | None]] = deque()
+        self._scheduled = False
+
+    def append(self, protocol: asyncio.Protocol, exc: Exception | None) -> None:
+        self._waiting.append((protocol, exc))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._end_some)
+
+    def _end_some(self) -> None:
+        self._scheduled = False
+        try:
+            for _ in range(min(_ENDED_PER_TURN, len(self._waiting))):
+                protocol, exc = self._waiting.popleft()
+                protocol.connection_lost(exc)
+        finally:
+            self._schedule()
 
 
 class SocketOutlet:
@@ -118,7 +151,9 @@ class SocketOutlet:
         return self._transport.get_write_buffer_size(), queued
 
 
-def take_over(request: web.Request, flow: Flow, notsent_bytes: int) -> SocketOutlet:
+def take_over(
+    request: web.Request, flow: Flow, endings: Endings, notsent_bytes: int
+) -> SocketOutlet:
     """Prepare an upgraded connection's transport for prebuilt frames and flow callbacks."""
     if request.transport is None:
         raise ConnectionResetError("the connection is gone")
@@ -129,5 +164,5 @@ def take_over(request: web.Request, flow: Flow, notsent_bytes: int) -> SocketOut
         # so that a client which stops reading is noticed early and gets few stale frames.
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_bytes)
     transport.set_write_buffer_limits(high=0)
-    transport.set_protocol(FlowProtocol(request.protocol, flow))
+    transport.set_protocol(FlowProtocol(request.protocol, flow, endings))
     return SocketOutlet(transport)
