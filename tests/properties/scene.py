@@ -19,7 +19,7 @@ from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.store import Store
 from xoproxy.cache.view import Visibility
 from xoproxy.model import PoolId, XapiClass
-from xoproxy.sessions import catch_up, compare, group, hub, routing
+from xoproxy.sessions import catch_up, compare, group, hub, routing, view_writer
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.member import Client, Member
@@ -37,7 +37,8 @@ _STEP_S = 0.1
 _DONE = object()
 SLICES: dict[ModuleType, list[str]] = {
     routing: ["_SLICE", "_NEWS_KEPT", "_SORTED_PER_STEP"],
-    group: ["_SLICE", "_PATCHES_KEPT"],
+    group: ["_PATCHES_KEPT"],
+    view_writer: ["_SLICE"],
     compare: ["_SLICE", "_FOLDED_PER_STEP", "_CHANGES_OUTLIVED", "_FEW_OBJECTS"],
     view: ["_SLICE"],
     hub: ["_ADVANCED_PER_STEP"],
@@ -49,6 +50,7 @@ def cut_slices(size: int) -> None:
     """Have long work stop as often as if there were thousands of objects and clients."""
     for module, names in SLICES.items():
         for name in names:
+            assert hasattr(module, name)
             setattr(module, name, size)
 
 

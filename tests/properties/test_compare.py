@@ -37,7 +37,13 @@ def seen_by(line: Line, rights: Any, codec: Codec) -> Line:
     other.rights, other.view = rights, View(classes, query.filter, query.masks, rights)
     group = line.group
     other.group = Group(
-        1, line.routing, other.view, group.view_hash, codec, group._framing, group._signer
+        1,
+        line.routing,
+        other.view,
+        group.view_hash,
+        codec,
+        group._writer._framing,
+        group._writer._signer,
     )
     line.routing.add(other.group)
     return other

@@ -16,48 +16,30 @@ position get the same bytes object; nothing is encoded twice; frames hold only w
 now.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import UNSET, UnsetType
-
-from xoproxy.cache.diff import Fields, Put, Remove, join, operations
+from xoproxy.cache.diff import operations
 from xoproxy.cache.journal import Expired
-from xoproxy.cache.state import Merged, State, merge
+from xoproxy.cache.state import Merged, merge
 from xoproxy.cache.view import (
-    Enter,
     Eyes,
-    Leave,
-    Update,
     View,
-    ViewChange,
-    changes_between,
-    differences,
     eyes_at,
-    look_at_all,
 )
-from xoproxy.model import Change, Cursor, Entry, Key, XapiClass
+from xoproxy.model import Change, Cursor, Key
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
-from xoproxy.sessions.frame import Delivery, Frame, Framing, GivenUp
+from xoproxy.sessions.frame import Delivery, Frame, Framing
 from xoproxy.sessions.member import Member
-from xoproxy.sessions.messages import Bookmark, Moved, Patch, Reset, ServerMessage
-from xoproxy.sessions.rows import Chunk, Row, SharedRows, make_row
+from xoproxy.sessions.messages import Moved
+from xoproxy.sessions.rows import SharedRows
 from xoproxy.sessions.tokens import TokenSigner, ViewHash
+from xoproxy.sessions.view_writer import ViewWriter
 
 if TYPE_CHECKING:
     from xoproxy.sessions.routing import Routing
 
-_SLICE = 48
-"""Objects per step of long work: about a millisecond for whole VM records."""
-_FEW_OPERATIONS = 4
-"""Fewer operations on one object are never longer than the whole record."""
-_RECORD_SHARE = 0.6
-"""A patch of an object longer than this share of its record gives way to the record."""
-_FRAME_OVERHEAD_BYTES = 128
-_BEHIND_BYTES = 256
-"""Room for `moved`, or for a bookmark."""
 _PATCHES_KEPT = 32
 """Patches from different positions that a group remembers; those in use live on in members."""
 
@@ -107,10 +89,17 @@ class Group:
         """How far the history was read, or was no concern of this view when it began."""
         self._life = 0
         self._routing = routing
-        self._framing = framing
-        self._signer = signer
-        self._frame_bytes = frame_bytes
-        self._chunk_bytes = chunk_bytes
+        self._writer = ViewWriter(
+            number,
+            routing.store,
+            view,
+            view_hash,
+            codec,
+            framing,
+            signer,
+            frame_bytes=frame_bytes,
+            chunk_bytes=chunk_bytes,
+        )
         self._dirty_since: int | None = None
         self._news: list[Change] | None = []
         """What has happened since and may show here; None to read the journal."""
@@ -165,14 +154,14 @@ class Group:
         try:
             look = self._routing.state
             before, after = Eyes(self.view, look(self.scanned)), Eyes(self.view, look(target))
-            yield from self._encode_between(before, after, encoded, self._news)
+            yield from self._writer.encode_between(before, after, encoded, self._news)
         except Expired:
             if life == self._life:
                 raise
         frames: list[Frame] = []
         moves = encoded or self.position < self.must_reach <= target
         if moves:
-            yield from self._pack(encoded, self.position, target, frames)
+            yield from self._writer.pack(encoded, self.position, target, frames)
         if life != self._life:
             return  # restarted meanwhile
         self._been_read(target)
@@ -211,7 +200,7 @@ class Group:
         if delivery is None or delivery.lost:
             delivery = Delivery(self.position)
             states = self._eyes(seq, self.scanned)
-            work = self._build_patch(delivery.frames, seq, delivery.to, *states)
+            work = self._writer.patch(delivery.frames, seq, delivery.to, *states)
             self._make(delivery, work, seq)
             self._patches[seq] = delivery
             if len(self._patches) > _PATCHES_KEPT:
@@ -229,7 +218,7 @@ class Group:
             delivery = Delivery(self.position)
             before = eyes_at(origin.view, self.store, seq)
             after = eyes_at(self.view, self.store, self.scanned)
-            work = self._build_arrival(delivery.frames, origin.number, delivery.to, before, after)
+            work = self._writer.arrival(delivery.frames, origin.number, delivery.to, before, after)
             self._make(delivery, work, seq)
             self._arrivals[origin.number, seq] = delivery
             if len(self._arrivals) > _PATCHES_KEPT:
@@ -245,7 +234,7 @@ class Group:
         if self._snapshot is None or self._snapshot.lost:
             eyes = eyes_at(self.view, self.store, self.scanned)
             delivery = self._snapshot = Delivery(self.position)
-            work = self._build_snapshot(delivery.frames, delivery.to, eyes)
+            work = self._writer.snapshot(delivery.frames, delivery.to, eyes)
             self._make(delivery, work, self.scanned)
         return self._snapshot
 
@@ -257,10 +246,10 @@ class Group:
         """
         if self._digests is None or not self._digests.are_fresh(self.store.journal):
             eyes = eyes_at(self.view, self.store, self.scanned)
-            rows = SharedRows(self._framing.ledger)
-            self._digests = ViewDigests(eyes, self.position, self._prepare(eyes.state), rows)
+            rows = SharedRows(self._writer.ledger)
+            self._digests = ViewDigests(eyes, self.position, self._writer.prepare(eyes.state), rows)
         delivery = Delivery(self._digests.position, is_shared=False)
-        work = self._build_comparison(delivery.frames, self._digests, claim)
+        work = self._writer.comparison(delivery.frames, self._digests, claim)
         self._make(delivery, work, self._digests.seq, claim.size_bytes)
         return delivery
 
@@ -274,7 +263,7 @@ class Group:
         entry = next((e for e in found if e is not None), None)
         if entry is None:
             return True
-        for _ in self._index_references():
+        for _ in self._writer.index_references():
             pass
         eyes = eyes_at(view, store, store.seq)
         if not eyes.contains(entry):
@@ -316,12 +305,8 @@ class Group:
         self._dirty_since = None
         self._news = []
 
-    def reset(self, reason: str, *, gone: bool = False) -> Reset:
-        epoch, seq = self.store.epoch, self.position
-        return Reset(self.number, reason, epoch, seq, gone=True if gone else UNSET)
-
     def reset_frame(self, reason: str, *, gone: bool = False) -> Frame:
-        return self.frame(self.reset(reason, gone=gone))
+        return self._writer.frame(self._writer.reset(self.position, reason, gone=gone))
 
     def moved_frame(self, number: int, reason: str | None = None) -> Frame:
         """Say that a view goes on here, but not with the document at hand.
@@ -331,28 +316,24 @@ class Group:
             reason: why another document begins here; None when the connection has it already.
         """
         moved = Moved(number, self.number, self.position)
-        return self.frame(moved if reason is None else [moved, self.reset(reason)])
+        return self._writer.frame(
+            moved if reason is None else [moved, self._writer.reset(self.position, reason)]
+        )
 
     def bookmark(self) -> Frame:
         """Return the bookmark of the present position; its token reaches as far as was scanned."""
         cursor = Cursor(self.store.epoch, self.scanned)
         if self._bookmark is None or self._bookmark[:2] != (cursor, self.position):
-            self._bookmark = cursor, self.position, self._bookmark_frame(cursor, self.position)
+            self._bookmark = (
+                cursor,
+                self.position,
+                self._writer.bookmark_frame(cursor, self.position),
+            )
         return self._bookmark[2]
 
     def bookmark_at(self, position: int) -> Frame:
         """Return the bookmark of a member that waits for its beat at an earlier position."""
-        return self._bookmark_frame(Cursor(self.store.epoch, position), position)
-
-    def frame(self, message: ServerMessage | Sequence[ServerMessage]) -> Frame:
-        return Frame(self.codec.encode(message), binary=self.codec.binary, framing=self._framing)
-
-    def _bookmark_message(self, cursor: Cursor, position: int) -> Bookmark:
-        token = self._signer.sign(cursor, self.store.pool, self.view_hash)
-        return Bookmark(self.number, position, token)
-
-    def _bookmark_frame(self, cursor: Cursor, position: int) -> Frame:
-        return self.frame(self._bookmark_message(cursor, position))
+        return self._writer.bookmark_frame(Cursor(self.store.epoch, position), position)
 
     def _eyes(self, before: int, after: int) -> tuple[Eyes, Eyes]:
         return eyes_at(self.view, self.store, before), eyes_at(self.view, self.store, after)
@@ -362,7 +343,7 @@ class Group:
     ) -> None:
         """Begin a delivery whose making looks back as far as `seq`, and holds `more_bytes`."""
         weight_bytes = self.store.journal.bytes_since(seq) + more_bytes
-        delivery.make(work, self._framing.ledger, weight_bytes)
+        delivery.make(work, self._writer.ledger, weight_bytes)
         delivery.base = seq
 
     def _give_up_the_oldest(self) -> None:
@@ -376,196 +357,3 @@ class Group:
                 continue
             if delivery.base is not None and not self.store.journal.reaches(delivery.base):
                 delivery.give_up("journal_expired")
-
-    def _build_patch(
-        self, frames: list[Frame], seq: int, to: int, before: Eyes, after: Eyes
-    ) -> Iterator[None]:
-        encoded: list[bytes] = []
-        yield from self._encode_between(before, after, encoded)
-        parts: list[Frame] = []
-        yield from self._pack(encoded, seq, to, parts)
-        frames.extend(parts)
-
-    def _build_arrival(
-        self, frames: list[Frame], number: int, to: int, before: Eyes, after: Eyes
-    ) -> Iterator[None]:
-        """Lead from another view, by its number, to this one, and say that it goes on here.
-
-        The end of the patch, `moved` and the bookmark are one frame. A client that was cut off
-        between them would hold the new content by the old number, and resume with a token of the
-        old rights: should they come back, we would take it for what they showed.
-        """
-        seq, states = before.state.seq, (before.state, after.state)
-        referrers = before.view.needs_references or after.view.needs_references
-        for preparation in (
-            self.store.index_references() if referrers else (),
-            *(state.prepare(referrers=referrers) for state in states),
-        ):
-            for _ in preparation:
-                yield
-                before.state.keep_up()
-                after.state.keep_up()
-        encoded: list[bytes] = []
-        for done, change in enumerate(differences(before, after), 1):
-            if change is not None:
-                encoded.extend(self._encode_change(change, after))
-            if done % _SLICE == 0:
-                yield
-                before.state.keep_up()
-                after.state.keep_up()
-        parts: list[Frame] = []
-        cursor = Cursor(self.store.epoch, after.state.seq)
-        moved = Moved(number, self.number, to)
-        behind: list[ServerMessage] = [moved, self._bookmark_message(cursor, to)]
-        yield from self._pack(encoded, seq, to, parts, number, behind)
-        frames += parts
-
-    def _encode_between(
-        self,
-        before: Eyes,
-        after: Eyes,
-        encoded: list[bytes],
-        news: list[Change] | None = None,
-    ) -> Iterator[None]:
-        """Encode how the view looks different; `news` are the changes that may show, if known."""
-        if news is None:
-            news = list(self.store.journal.since(before.state.seq, after.state.seq))
-        for _ in self._index_references(before.state, after.state):
-            yield
-        if not self.view.shows_all:  # otherwise a change says all that we need of the past
-            for _ in before.state.prepare(referrers=self.view.needs_references):
-                yield
-                after.state.keep_up()
-        for number, change in enumerate(changes_between(before, after, news), 1):
-            if change is not None:
-                encoded.extend(self._encode_change(change, after))
-            if number % _SLICE == 0:
-                yield
-                before.state.keep_up()
-                after.state.keep_up()
-
-    def _index_references(self, *states: State) -> Iterator[None]:
-        if self.view.needs_references:
-            for _ in self.store.index_references():
-                yield
-                for state in states:
-                    state.keep_up()
-
-    def _encode_change(self, change: ViewChange, after: Eyes) -> list[bytes]:
-        match change:
-            case Enter(entry, fields):
-                return [self.codec.operation(Put("add", _path(entry), _record(entry, fields)))]
-            case Leave(cls, key):
-                return [self.codec.operation(Remove(f"/{cls}/{key}"))]
-            case Update(entry, old, new):
-                by_member = self.view.sets_by_member
-                found = operations(_path(entry), old, new, sets_by_member=by_member)
-                encoded = [self.codec.operation(operation) for operation in found]
-                if len(encoded) < _FEW_OPERATIONS:
-                    return encoded
-                return self._shorter(entry, encoded, after)
-
-    def _shorter(self, entry: Entry, encoded: list[bytes], after: Eyes) -> list[bytes]:
-        """Choose between an object's operations and its whole record."""
-        size = sum(map(len, encoded))
-        fields = after.look(entry)
-        if fields is None:
-            return encoded
-        whole = self.codec.operation(Put("replace", _path(entry), _record(entry, fields)))
-        return [whole] if size > _RECORD_SHARE * len(whole) else encoded
-
-    def _pack(
-        self,
-        encoded: list[bytes],
-        seq: int,
-        to: int,
-        frames: list[Frame],
-        number: int | None = None,
-        behind: Sequence[ServerMessage] = (),
-    ) -> Iterator[None]:
-        """Put operations into as many frames as their size asks for, one a step.
-
-        What is to stand right behind the patch goes into the last one, too.
-        """
-        number = self.number if number is None else number
-        part: list[msgspec.Raw] = []
-        overhead_bytes = _FRAME_OVERHEAD_BYTES + len(behind) * _BEHIND_BYTES
-        room = self._frame_bytes - overhead_bytes
-        for operation in encoded:
-            size = len(operation) + 1
-            if size > room and part:
-                frames.append(self.frame(Patch(number, seq, to, part, more=True)))
-                yield
-                part = []
-                room = self._frame_bytes - overhead_bytes
-            part.append(msgspec.Raw(operation))
-            room -= size
-        last = Patch(number, seq, to, part)
-        frames.append(self.frame([last, *behind] if behind else last))
-
-    def _build_comparison(
-        self, frames: list[Frame], digests: ViewDigests, claim: Claim
-    ) -> Iterator[None]:
-        difference = yield from digests.difference(claim)
-        if difference.is_great:
-            raise GivenUp("differs")
-        eyes = eyes_at(self.view, self.store, digests.seq)
-        yield from self._prepare(eyes.state)
-        rows = self._shared_rows(eyes, difference.entries, digests.rows)
-        yield from self._write_rows(frames, digests.position, eyes, rows, difference.buckets)
-
-    def _build_snapshot(self, frames: list[Frame], to: int, eyes: Eyes) -> Iterator[None]:
-        yield from self._prepare(eyes.state)
-        rows = (seen and make_row(self.codec, *seen) for seen in look_at_all(eyes))
-        yield from self._write_rows(frames, to, eyes, rows)
-
-    def _shared_rows(
-        self, eyes: Eyes, entries: Iterable[Entry], known: SharedRows
-    ) -> Iterator[Row | None]:
-        for entry in entries:
-            row = known.get(entry.key)
-            fields = eyes.look(entry) if row is None else None
-            if fields is not None:
-                row = make_row(self.codec, entry, fields)
-                known.put(row)
-            yield row
-
-    def _prepare(self, state: State) -> Iterator[None]:
-        yield from self._index_references(state)
-        yield from state.prepare(referrers=self.view.needs_references)
-
-    def _write_rows(
-        self,
-        frames: list[Frame],
-        to: int,
-        eyes: Eyes,
-        rows: Iterable[Row | None],
-        buckets: list[int] | UnsetType = UNSET,
-    ) -> Iterator[None]:
-        """Write objects as a snapshot's messages, to the last one, and its bookmark."""
-        chunk = Chunk(self.view.classes[0] if self.view.classes else XapiClass(""), buckets)
-        for number, row in enumerate(rows, 1):
-            if row is not None:
-                if not chunk.takes(row, self._chunk_bytes):
-                    frames.append(self.frame(chunk.message(self.number, to, last=False)))
-                    chunk = Chunk(row.cls)
-                chunk.add(row)
-            if number % _SLICE == 0:
-                yield
-                if self.view.needs_references:  # others are judged by what was pinned alone
-                    eyes.state.keep_up()
-        frames.append(self.frame(chunk.message(self.number, to, last=True)))
-        cursor = Cursor(self.store.epoch, eyes.state.seq)
-        frames.append(self._bookmark_frame(cursor, to))
-
-
-def _path(entry: Entry) -> str:
-    return f"/{entry.cls}/{entry.key}"
-
-
-def _ref(entry: Entry) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(entry.ref))
-
-
-def _record(entry: Entry, fields: Fields) -> msgspec.Raw:
-    return msgspec.Raw(join({"$ref": _ref(entry), **fields}))

@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.sessions.wire import HOST, VM, Desk, upsert
 from xoproxy.errors import CloseCode
-from xoproxy.sessions.group import Group
 from xoproxy.sessions.routing import Routing
+from xoproxy.sessions.view_writer import ViewWriter
 
 HOSTS = {"classes": ["host"]}
 WINDOW = {"classes": ["VM"], "window": [0, 5]}
@@ -44,12 +44,12 @@ def connected(desk, query=None):
 
 def break_views_of(monkeypatch, cls, method):
     """Have what groups that show a class do fail."""
-    original = getattr(Group, method)
+    original = getattr(ViewWriter, method)
 
     def broken(self, *args, **kwargs):
-        return fail() if cls in self.view.classes else original(self, *args, **kwargs)
+        return fail() if cls in self._view.classes else original(self, *args, **kwargs)
 
-    monkeypatch.setattr(Group, method, broken)
+    monkeypatch.setattr(ViewWriter, method, broken)
 
 
 def types(messages):
@@ -59,7 +59,7 @@ def types(messages):
 def test_the_members_of_the_view_begin_again_and_others_notice_nothing(desk, monkeypatch):
     vms, hosts = connected(desk), connected(desk, HOSTS)
     with monkeypatch.context() as patched:
-        break_views_of(patched, "VM", "_encode_between")
+        break_views_of(patched, "VM", "encode_between")
         desk.commit(vm("z"), host("z"))
         desk.flush()
     assert types(hosts.hears()) == ["patch"]
@@ -78,7 +78,7 @@ def test_the_members_of_the_view_begin_again_and_others_notice_nothing(desk, mon
 def test_when_it_fails_again_its_clients_are_disconnected(desk, monkeypatch):
     vms, hosts = connected(desk), connected(desk, HOSTS)
     with monkeypatch.context() as patched:
-        break_views_of(patched, "VM", "_encode_between")
+        break_views_of(patched, "VM", "encode_between")
         break_views_of(patched, "VM", "_write_rows")
         desk.commit(vm("z"))
         desk.flush()
@@ -95,7 +95,7 @@ def test_one_that_failed_a_while_ago_may_try_again(desk, monkeypatch):
     client = connected(desk)
     for _ in range(3):
         with monkeypatch.context() as patched:
-            break_views_of(patched, "VM", "_encode_between")
+            break_views_of(patched, "VM", "encode_between")
             desk.commit(vm(f"z{desk.store.seq}"))
             desk.flush()
         assert "reset" in types(client.hears())
@@ -107,13 +107,13 @@ def test_a_snapshot_that_cannot_be_made_is_tried_once_more(desk, monkeypatch):
     client = desk.connect()
     client.subscribes()
     tried = []
-    original = Group._write_rows
+    original = ViewWriter._write_rows
 
     def once(self, *args, **kwargs):
         tried.append(self)
         return fail() if len(tried) == 1 else original(self, *args, **kwargs)
 
-    monkeypatch.setattr(Group, "_write_rows", once)
+    monkeypatch.setattr(ViewWriter, "_write_rows", once)
     desk.flush()
     assert types(client.hears()) == ["reset", "snapshot", "bookmark"]
 

@@ -245,7 +245,7 @@ class TestPatch:
 class TestAdvance:
     def test_goes_as_far_as_the_pool_was_when_it_began(self, monkeypatch):
         """What is committed meanwhile is for the next time."""
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         desk = Desk(vm("a"), vm("b"))
         desk.commit(vm("a", name_label="x"), vm("b", name_label="x"))
         desk.route()
@@ -263,7 +263,7 @@ class TestAdvance:
 
     def test_shows_the_past_of_what_changes_meanwhile(self, monkeypatch):
         """An object of the batch is removed before its turn: the patch still shows it."""
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         monkeypatch.setattr("xoproxy.cache.view._SLICE", 1)
         desk = Desk(vm("z"))
         desk.commit(vm("a"), vm("b"))
@@ -278,7 +278,7 @@ class TestAdvance:
 
     @pytest.mark.parametrize("expired", [False, True])
     def test_gives_up_when_the_view_begins_again_meanwhile(self, monkeypatch, expired):
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         budget = JournalBudget()
         desk = Desk(vm("a"), vm("b"), budget=budget)
         desk.commit(vm("a", name_label="x"), vm("b", name_label="x"))

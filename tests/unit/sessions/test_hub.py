@@ -657,7 +657,7 @@ class TestHistoryGone:
 
     def test_a_snapshot_in_the_making_begins_again(self, monkeypatch):
         """Only views that look at other objects need the past while a snapshot is built."""
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         desk = Desk(JournalBudget(pool_bytes=0), chunk_bytes=1)
         desk.commit(*(vm(name, "x") for name in "abcdef"))
         client = desk.connect()
@@ -673,7 +673,7 @@ class TestHistoryGone:
         assert not desk.hub._catch_up._waiting
 
     def test_a_snapshot_of_a_plain_view_does_not_need_it(self, monkeypatch):
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         desk = Desk(JournalBudget(pool_bytes=0), chunk_bytes=1)
         desk.commit(*(vm(name, "x") for name in "abcdef"))
         client = desk.connect()
@@ -684,7 +684,7 @@ class TestHistoryGone:
         assert types(client.hears()) == ["snapshot"] * 6 + ["bookmark"]
 
     def test_a_patch_in_the_making_begins_again(self, monkeypatch):
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         monkeypatch.setattr("xoproxy.cache.view._SLICE", 1)
         desk = loaded()
         slow, quick = desk.connect(), desk.connect()
@@ -730,7 +730,7 @@ class TestLeaving:
         assert client.subscribes()["view"] != first["view"]
 
     def test_nobody_builds_what_nobody_waits_for(self, monkeypatch):
-        monkeypatch.setattr("xoproxy.sessions.group._SLICE", 1)
+        monkeypatch.setattr("xoproxy.sessions.view_writer._SLICE", 1)
         desk = Desk(chunk_bytes=1)
         desk.commit(*(vm(f"n{n}", "x") for n in range(100)))
         client = desk.connect()

@@ -14,6 +14,7 @@ from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.group import Group
 from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.tokens import TokenSigner, view_hash
+from xoproxy.sessions.view_writer import ViewWriter
 from xoproxy.ws.frames import SharedFraming
 
 VBD, METRICS, MESSAGE, TASK = map(XapiClass, ["VBD", "VM_metrics", "message", "task"])
@@ -207,13 +208,13 @@ class TestStretches:
         desk = Desk(*(vm(f"n{n}", tags=[f"t{n}"]) for n in range(40)))
         group = desk.group("tags:t7")
         read = []
-        original = Group._encode_between
+        original = ViewWriter.encode_between
 
         def encode_between(self, before, after, encoded, news=None):
             read.append(news)
             return original(self, before, after, encoded, news)
 
-        monkeypatch.setattr(Group, "_encode_between", encode_between)
+        monkeypatch.setattr(ViewWriter, "encode_between", encode_between)
         assert desk.touched(*(vm(f"n{n}", tags=[f"t{n}"], x=1) for n in range(40))) == {group}
         ((change,),) = read
         assert change.ref == reference("n7")
