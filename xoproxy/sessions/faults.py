@@ -82,8 +82,9 @@ class Faults:
 
     def of_windows(self, groups: Iterable[WindowGroup], error: Exception) -> None:
         """Contain a fault to windows: they have no history from which to begin again."""
-        self.note("windows", error)
-        for group in list(groups):
+        groups = list(groups)
+        self.note(f"windows {', '.join(str(group.number) for group in groups)}", error)
+        for group in groups:
             self._close(group)
 
     def of_members(self, members: Iterable[Member], error: Exception) -> None:

@@ -105,6 +105,7 @@ class Hub:
             self._pacing,
             self._catch_up.add,
             wake,
+            self._faults.of_windows,
             frame_bytes=frame_bytes,
             chunk_bytes=chunk_bytes,
         )
@@ -378,7 +379,7 @@ class Hub:
         return self._faults.take()
 
     def _contained(self, steps: Iterator[None]) -> Iterator[None]:
-        """Take steps for all windows; a fault of ours ends these only."""
+        """Take steps for all windows; what was not contained to some of them ends these only."""
         try:
             yield from steps
         except Exception as error:  # noqa: BLE001 - not those who do not use windows

@@ -113,7 +113,12 @@ class Session:
         self.client.send(Welcome("xoproxy.v1", self._server, self.number, user, self._limits))
 
     def receive(self, message: dict[str, Any]) -> Effect | None:
-        """Handle one decoded message; whatever is wrong with it is answered, not raised."""
+        """Handle one decoded message; whatever is wrong with it is answered, not raised.
+
+        What was on its way when we closed the connection is left undone.
+        """
+        if self.client.closed:
+            return None
         try:
             return self._handle(message)
         except RequestRefused as refused:
@@ -135,6 +140,8 @@ class Session:
 
     def pool_added(self, pool: PoolId) -> None:
         """Show a pool, new for this user, to the subscriptions that asked for all pools."""
+        if self.client.closed:
+            return
         for id_, subscription in self._subscriptions.items():
             if not subscription.follows_pools or pool == PROXY_POOL:
                 continue

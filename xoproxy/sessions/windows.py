@@ -6,12 +6,16 @@ the listings that it may concern. In a flush, each of these reads what is new, o
 of its windows takes up the news. What takes long, looking at all objects for a new listing, is done
 after everything else, and given up for the moment when there are changes.
 
+Between the steps of any work windows may go, and with the last one their listing. Nobody tells a
+listing that is gone what was committed, so from then on nothing may be cut from it: work for
+windows ends with them. A fault of ours in it ends those windows that it was for.
+
 A client goes to another window by becoming a member of another group: because it asked to, or
 because a pool came or went, and with it the listing. Each of its subscriptions has a window of its
 own: a second one that shows the same on one connection has a copy of the group.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -22,6 +26,7 @@ from xoproxy.cache.query import Query
 from xoproxy.cache.store import Store, key_text
 from xoproxy.cache.view import Visibility
 from xoproxy.cache.window_query import Span
+from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import Batch, PoolId, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Framing
@@ -36,6 +41,7 @@ _ROWS_PER_STEP = 400
 """Rows of windows that take up news in one step; what is looked at has steps of its own."""
 _BUILT_PER_TURN = 4
 """Steps of building that are taken though there are changes."""
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Windows:
         pacing: holds back members that want patches only so often.
         serve: has members served that are behind.
         wake: called when there is something to flush.
+        fault: called with the windows whose work failed; ends them.
         frame_bytes, chunk_bytes: see `Group`.
     """
 
@@ -69,6 +76,7 @@ class Windows:
         pacing: Pacing,
         serve: Callable[[Iterable[Member]], None],
         wake: Callable[[], None],
+        fault: Callable[[Iterable[WindowGroup], Exception], None],
         *,
         frame_bytes: int,
         chunk_bytes: int,
@@ -82,6 +90,7 @@ class Windows:
         self._pacing = pacing
         self._serve = serve
         self._wake = wake
+        self._fault = fault
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
         self._tick = count(1).__next__
@@ -154,8 +163,15 @@ class Windows:
         return ViewInfo(group.number, None, EPOCH, group.position, (scope.cls,), "snapshot")
 
     def move(self, client: Client, subscription: MessageId, span: Span) -> None:
-        """Have a subscription's window show another part of the listing."""
+        """Have a subscription's window show another part of the listing.
+
+        Raises:
+            RequestRefused: it has none (any more).
+        """
         member = _member(client, subscription)
+        if member is None:
+            text = f"the window of subscription {subscription!r} is gone: subscribe anew"
+            raise RequestRefused(ErrorCode.NOT_FOUND, text)
         here = self._destination(member)
         look = replace(self.groups[here], span=span)
         self._send(member, self._group(client, look, here))
@@ -163,8 +179,10 @@ class Windows:
     def add_pool(
         self, client: Client, subscription: MessageId, store: Store, visibility: Visibility
     ) -> None:
-        """Have a subscription's window show the objects of a pool more."""
+        """Have a subscription's window, if it is still there, show the objects of a pool more."""
         member = _member(client, subscription)
+        if member is None:
+            return
         here = self._destination(member)
         if (store, visibility) not in here.listing.scope.pools:
             self._rescope(member, here, here.listing.scope.with_pool(store, visibility))
@@ -246,9 +264,8 @@ class Windows:
         """
         dirty, self._dirty = self._dirty, {}
         for listing in dirty:
-            yield from listing.read()
-            if listing not in self._by_listing:
-                continue  # gone meanwhile
+            if not (yield from self._work(listing.read(), listing)):
+                continue
             if listing.is_dirty:
                 self._dirty[listing] = None
             if listing.settled:
@@ -262,11 +279,10 @@ class Windows:
         rows = 0
         for group in list(self._by_listing[listing]):
             position = group.position
-            try:
-                yield from group.refresh()
-            except Expired:
-                self._doubt(listing)
-                return  # the news stay for later
+            if not (yield from self._work(group.refresh(), group)):
+                if listing in self._unsettled:
+                    return  # the news stay for later
+                continue
             if group.position != position:
                 offer(group, position)
                 self._serve(group.ahead)
@@ -283,10 +299,7 @@ class Windows:
         for group in list(self._new):
             if not group.listing.settled:
                 continue
-            try:
-                yield from group.begin()
-            except Expired:
-                self._doubt(group.listing)
+            if not (yield from self._work(group.begin(), group)):
                 continue
             self._new.pop(group, None)
             for member in group.members:
@@ -305,16 +318,41 @@ class Windows:
                 if listing in self._by_listing:
                     self._dirty[listing] = None
                 return
-            listing.build()
+            try:
+                listing.build()
+            except Exception as error:  # noqa: BLE001 - a fault of ours ends its windows only
+                self._fault(self._windows(listing), error)
             yield
             steps += 1
             if steps >= _BUILT_PER_TURN and until():
                 return
 
-    def _doubt(self, listing: Listing) -> None:
-        """Have a listing look again at what it cannot look back to."""
-        listing.check()
-        self._unsettled[listing] = None
+    def _work(
+        self, steps: Iterator[None], of: Listing | WindowGroup
+    ) -> Generator[None, None, bool]:
+        """Take the steps of a window's or a listing's work while it is there.
+
+        Returns:
+            Whether all were taken, and it is there.
+        """
+        try:
+            while self._windows(of):
+                if next(steps, _END) is _END:
+                    return True
+                yield
+        except Expired:  # look again at what cannot be looked back to
+            listing = of if isinstance(of, Listing) else of.listing
+            listing.check()
+            self._unsettled[listing] = None
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends these windows only
+            self._fault(self._windows(of), error)
+        return False
+
+    def _windows(self, of: Listing | WindowGroup) -> Collection[WindowGroup]:
+        """Return a listing's windows, or the window itself; nothing if it is gone."""
+        if isinstance(of, Listing):
+            return self._by_listing.get(of, ())
+        return (of,) if of in self.groups else ()
 
     # --- groups --------------------------------------------------------------------------------
 
@@ -383,5 +421,6 @@ class Windows:
             self._unsettled.pop(listing, None)
 
 
-def _member(client: Client, subscription: MessageId) -> Member:
-    return next(m for m in client.members.values() if subscription in m.subscriptions)
+def _member(client: Client, subscription: MessageId) -> Member | None:
+    """Return what a subscription looks through; None when that was lost, by a fault of ours."""
+    return next((m for m in client.members.values() if subscription in m.subscriptions), None)

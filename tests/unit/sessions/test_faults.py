@@ -3,9 +3,11 @@
 import pytest
 
 from tests.unit.sessions.wire import HOST, VM, Desk, upsert
+from xoproxy.cache.listing import Listing
 from xoproxy.errors import CloseCode
 from xoproxy.sessions.routing import Routing
 from xoproxy.sessions.view_writer import ViewWriter
+from xoproxy.sessions.window_group import WindowGroup
 
 HOSTS = {"classes": ["host"]}
 WINDOW = {"classes": ["VM"], "window": [0, 5]}
@@ -142,3 +144,70 @@ def test_a_fault_in_a_window_ends_windows_only(desk, monkeypatch):
     desk.commit(vm("zz"))
     desk.flush()
     assert types(vms.hears()) == ["patch"]
+
+
+def broken_where(monkeypatch, target, method, is_meant):
+    """Have what some windows or lists do, step by step, fail."""
+    original = getattr(target, method)
+
+    def broken(self, *args):
+        if is_meant(self):
+            fail()
+        yield from original(self, *args)
+
+    monkeypatch.setattr(target, method, broken)
+
+
+def test_a_fault_in_a_list_ends_its_windows_only(desk, monkeypatch):
+    halted = connected(desk, WINDOW | {"filter": "power_state:Halted"})
+    windows = [connected(desk, WINDOW | {"window": [0, count]}) for count in (5, 6)]
+    with monkeypatch.context() as patched:
+        broken_where(patched, Listing, "_read", lambda listing: listing.scope.filter is not None)
+        desk.commit(vm("z"))
+        desk.flush()
+    assert halted.line.closed is not None
+    assert [types(client.hears()) for client in windows] == [["patch"], ["patch"]]
+    assert desk.hub.counters.faults == 1
+
+
+@pytest.mark.parametrize("method", ["refresh", "begin"])
+def test_a_fault_in_a_window_ends_it_only(desk, monkeypatch, method):
+    with monkeypatch.context() as patched:
+        broken_where(patched, WindowGroup, method, lambda group: group.span.count == 6)
+        clients = [connected(desk, WINDOW | {"window": [0, count]}) for count in (5, 6, 7)]
+        desk.commit(vm("z"))
+        desk.flush()
+    assert [client.line.closed is not None for client in clients] == [False, True, False]
+    assert [types(client.hears()) for client in clients] == [["patch"], [], ["patch"]]
+    (fault,) = desk.hub.take_faults()
+    assert fault.where == "windows 2"
+
+
+def test_a_fault_while_a_list_is_built_ends_its_windows_only(desk, monkeypatch):
+    window = connected(desk, WINDOW)
+    with monkeypatch.context() as patched:
+        patched.setattr(Listing, "build", fail)
+        other = desk.connect()
+        other.subscribes(1, WINDOW | {"filter": "power_state:Halted"})
+        desk.flush()
+    assert other.line.closed is not None
+    assert window.line.closed is None
+    assert not desk.hub.has_work
+
+
+def test_what_was_on_its_way_when_the_connection_was_lost_is_left_undone(desk, monkeypatch):
+    client = connected(desk, WINDOW)
+    with monkeypatch.context() as patched:
+        patched.setattr(Listing, "read", fail)
+        desk.commit(vm("z"))
+        desk.flush()
+    assert client.line.closed is not None
+    client.says("window", id=1, window=[1, 5])
+    client.says("subscribe", id=2, query=HOSTS)
+    assert client.says("call", id=3, pool="p", method="VM.start", params=[]) is None
+    desk.add_pool("q")
+    client.session.pool_added("q")
+    client.session.rights_changed()
+    assert client.hears() == []
+    assert not client.client.members
+    assert not desk.hub.windows.groups

@@ -357,6 +357,58 @@ class TestMoving:
         desk.flush()
 
 
+class TestLeaving:
+    def _steps_of_two_windows(self, monkeypatch, desk):
+        """Have two windows on one list, which take up news in steps of one row."""
+        monkeypatch.setattr(window_group, "_SLICE", 1)
+        lookers = [Looker(desk, [0, count], filter="power_state:Running") for count in (3, 2)]
+        assert len(desk.hub.windows.listings) == 1
+        return lookers
+
+    def test_windows_that_go_while_news_are_taken_up(self, monkeypatch):
+        """Nobody tells their list of what comes then: nothing may be cut from it any more."""
+        desk = desk_of("a", "b", "c")
+        lookers = self._steps_of_two_windows(monkeypatch, desk)
+        desk.commit(vm("a", "A"), vm("b", "B"), vm("c", "C"))
+        flushing = desk.hub.flush()
+        while not any(listing.news for listing in desk.hub.windows.listings.values()):
+            next(flushing)
+        next(flushing)
+        for looker in lookers:
+            looker.client.leaves()
+        desk.commit(*(vm(name, state="Halted") for name in "abc"))
+        for _ in flushing:
+            pass
+        assert desk.hub.take_faults() == []
+        assert not desk.hub.windows.listings
+
+    def test_windows_that_go_while_they_look_for_the_first_time(self, monkeypatch):
+        desk = desk_of("a", "b", "c")
+        first = self._steps_of_two_windows(monkeypatch, desk)
+        looked = []
+        begin = window_group.WindowGroup.begin
+
+        def noted(group):
+            looked.append(group)
+            yield from begin(group)
+
+        monkeypatch.setattr(window_group.WindowGroup, "begin", noted)
+        clients = [desk.connect() for _ in range(2)]
+        for count, client in enumerate(clients, 4):
+            query = {"classes": ["VM"], "filter": "power_state:Running", "window": [0, count]}
+            client.says("subscribe", id=1, query=query)
+        flushing = desk.hub.flush()
+        while not looked:
+            next(flushing)
+        for client in (*clients, *(looker.client for looker in first)):
+            client.leaves()
+        desk.commit(*(vm(name, state="Halted") for name in "abc"))
+        for _ in flushing:
+            pass
+        assert desk.hub.take_faults() == []
+        assert not desk.hub.has_work
+
+
 class TestPools:
     def test_windows_follow_the_pools(self):
         desk = desk_of("a", "c")
@@ -431,6 +483,19 @@ class TestRequests:
         client.subscribes(1)
         self.refused(client, "BAD_MESSAGE", "no window", type_="window", id=1, window=[0, 1])
         self.refused(client, "NOT_FOUND", "subscription", type_="window", id=2, window=[0, 1])
+
+    def test_a_window_that_was_lost(self):
+        desk = desk_of("a")
+        looker = Looker(desk, [0, 1])
+        for member in list(looker.client.client.members.values()):
+            desk.hub.windows.leave(member)
+        looker.moves([0, 2])
+        (error,) = looker.client.hears()
+        assert (error["code"], error["id"]) == ("NOT_FOUND", 1)
+        assert error["message"] == "the window of subscription 1 is gone: subscribe anew"
+        desk.add_pool("q")
+        looker.client.session.pool_added("q")
+        assert not desk.hub.windows.groups
 
     def test_a_wrong_query_says_where_and_what_instead(self):
         client = desk_of("a").connect()
