@@ -488,6 +488,8 @@ class Scene:
 
     def check(self) -> None:
         """Check what holds at any moment."""
+        for fault in self.hub.take_faults():  # contained, but none of them may happen at all
+            raise AssertionError(f"a fault in {fault.where}") from fault.error
         for shared in self.hub.groups.values():
             self._rights_of[shared.number] = shared.view.visibility
         for peer in self.peers:
