@@ -128,6 +128,7 @@ class Desk:
     def __init__(self, budget: JournalBudget | None = None, **sizes: Any) -> None:
         self.framing = SharedFraming()
         self.woken = 0
+        self.may_fail = False
         sizes = {"idle_groups": 0} | sizes  # whoever comes again finds nothing, unless asked for
         self.hub = Hub(self.framing, TokenSigner(SECRET), self._wake, **sizes)
         self.budget = budget or JournalBudget()
@@ -169,11 +170,18 @@ class Desk:
         """Take the steps of flushes until nothing is left to do."""
         for _ in range(100):
             if not self.hub.has_work:
+                self._check_faults()
                 return
             for _ in self.hub.flush():
                 steps -= 1
                 assert steps, "the flush does not end"
         raise AssertionError("there is always more to flush")
+
+    def _check_faults(self) -> None:
+        """Have a fault that was contained, but that no test provoked, fail the test."""
+        if not self.may_fail:
+            for fault in self.hub.take_faults():
+                raise AssertionError(f"a fault in {fault.where}") from fault.error
 
     def bookmarks(self) -> None:
         for _ in self.hub.bookmarks():
