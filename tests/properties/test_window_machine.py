@@ -22,7 +22,7 @@ from tests.properties import window_world, world
 from tests.properties.scene import MANY, SLICES, Peer
 from tests.properties.window_scene import WindowScene
 from xoproxy.cache import listing, ordered_list
-from xoproxy.sessions import window_content, window_group, windows
+from xoproxy.sessions import window_content, window_group, window_work
 
 _ROOMS = [None, None, None, 0, 300]
 _SIZES = {
@@ -38,7 +38,7 @@ _OURS = {
     listing: ["_SLICE"],
     window_content: ["_SLICE"],
     window_group: ["_SLICE", "_CONTENTS_KEPT", "_PATCHES_KEPT"],
-    windows: ["_ROWS_PER_STEP", "_BUILT_PER_TURN"],
+    window_work: ["_ROWS_PER_STEP", "_BUILT_PER_TURN"],
     ordered_list: ["_BLOCK"],
 }
 _steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])

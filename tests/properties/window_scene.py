@@ -104,8 +104,8 @@ class WindowScene(Scene):
         assert not windows.groups
         assert not windows.listings
         assert not windows._by_look
-        assert not windows._by_listing
-        assert not windows.has_work
+        assert not windows.work._by_listing
+        assert not windows.work.has_work
 
     # --- what must be true ---
 

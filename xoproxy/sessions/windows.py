@@ -1,33 +1,26 @@
 """All live windows: which listings they are cut from, who looks through which.
 
 Theory of operation. Subscriptions that find the same objects in the same order share a `Listing`,
-whatever part of it they show; those that show the same part share a `WindowGroup`. A batch marks
-the listings that it may concern. In a flush, each of these reads what is new, once, and then each
-of its windows takes up the news. What takes long, looking at all objects for a new listing, is done
-after everything else, and given up for the moment when there are changes.
-
-Between the steps of any work windows may go, and with the last one their listing. Nobody tells a
-listing that is gone what was committed, so from then on nothing may be cut from it: work for
-windows ends with them. A fault of ours in it ends those windows that it was for.
+whatever part of it they show; those that show the same part share a `WindowGroup`. Both are there
+as long as somebody needs them; what is done for them meanwhile is in `window_work.py`.
 
 A client goes to another window by becoming a member of another group: because it asked to, or
 because a pool came or went, and with it the listing. Each of its subscriptions has a window of its
 own: a second one that shows the same on one connection has a copy of the group.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
 from xoproxy.cache.fields import Mask
-from xoproxy.cache.journal import Expired
-from xoproxy.cache.listing import Listing, News, Scope
+from xoproxy.cache.listing import Listing, Scope
 from xoproxy.cache.query import Query
 from xoproxy.cache.store import Store, key_text
 from xoproxy.cache.view import Visibility
 from xoproxy.cache.window_query import Span
 from xoproxy.errors import ErrorCode, RequestRefused
-from xoproxy.model import Batch, PoolId, XapiClass
+from xoproxy.model import PoolId, XapiClass
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.frame import Framing
 from xoproxy.sessions.member import Client, Member
@@ -36,12 +29,7 @@ from xoproxy.sessions.moves import REASON
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.window_content import WindowWriter
 from xoproxy.sessions.window_group import EPOCH, WindowGroup
-
-_ROWS_PER_STEP = 400
-"""Rows of windows that take up news in one step; what is looked at has steps of its own."""
-_BUILT_PER_TURN = 4
-"""Steps of building that are taken though there are changes."""
-_END = object()
+from xoproxy.sessions.window_work import WindowWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +53,7 @@ class Windows:
         pacing: holds back members that want patches only so often.
         serve: has members served that are behind.
         wake: called when there is something to flush.
-        fault: called with the windows whose work failed; ends them.
+        fault: see `WindowWork`.
         frame_bytes, chunk_bytes: see `Group`.
     """
 
@@ -84,41 +72,19 @@ class Windows:
         self.listings: dict[Scope, Listing] = {}
         self.groups: dict[WindowGroup, _Look] = {}
         self._by_look: dict[_Look, WindowGroup] = {}
-        self._by_listing: dict[Listing, dict[WindowGroup, None]] = {}
+        self.work = WindowWork(serve, wake, fault)
         self._framing = framing
         self._next_view = next_view
         self._pacing = pacing
         self._serve = serve
         self._wake = wake
-        self._fault = fault
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
         self._tick = count(1).__next__
         self._prefixes: dict[Store, str] = {}
         self._prefix_count = count()
-        self._dirty: dict[Listing, None] = {}
-        self._unsettled: dict[Listing, None] = {}
-        self._new: dict[WindowGroup, None] = {}
-        """Windows that show nothing yet."""
 
     # --- pools ---------------------------------------------------------------------------------
-
-    def committed(self, batch: Batch) -> None:
-        """Note a batch: O(listings), whatever the number of windows and clients."""
-        classes = {change.cls for change in batch.changes}
-        for listing in self._by_listing:
-            if listing.touch(batch, classes):
-                self._dirty[listing] = None
-        if self._dirty:
-            self._wake()
-
-    def loaded(self, store: Store) -> None:
-        """Note that a pool was listed for the first time."""
-        for listing in self._by_listing:
-            if listing.loaded(store):
-                self._unsettled[listing] = None
-        if self._unsettled:
-            self._wake()
 
     def remove_pool(self, store: Store) -> None:
         """Have all windows go on without a pool that is gone."""
@@ -245,115 +211,6 @@ class Windows:
             destination.arriving.pop(member, None)
             self._sweep(destination)
 
-    # --- flush ---------------------------------------------------------------------------------
-
-    @property
-    def is_dirty(self) -> bool:
-        """Whether there are changes to be taken up."""
-        return bool(self._dirty)
-
-    @property
-    def has_work(self) -> bool:
-        return bool(self._dirty or self._unsettled or self._new)
-
-    def advance(self, offer: Callable[[WindowGroup, int], None]) -> Iterator[None]:
-        """Have the listings read what is new, and their windows take it up, in slices.
-
-        Args:
-            offer: called with a window that moved on, and the position where it was.
-        """
-        dirty, self._dirty = self._dirty, {}
-        for listing in dirty:
-            if not (yield from self._work(listing.read(), listing)):
-                continue
-            if listing.is_dirty:
-                self._dirty[listing] = None
-            if listing.settled:
-                yield from self._publish(listing, offer)
-            else:
-                self._unsettled[listing] = None
-
-    def _publish(
-        self, listing: Listing, offer: Callable[[WindowGroup, int], None]
-    ) -> Iterator[None]:
-        rows = 0
-        for group in list(self._by_listing[listing]):
-            position = group.position
-            if not (yield from self._work(group.refresh(), group)):
-                if listing in self._unsettled:
-                    return  # the news stay for later
-                continue
-            if group.position != position:
-                offer(group, position)
-                self._serve(group.ahead)
-                group.ahead.clear()
-            self._serve(group.arriving)  # who may have waited for this
-            rows += group.span.count
-            if rows >= _ROWS_PER_STEP:
-                yield
-                rows = 0
-        listing.news = News()
-
-    def begin(self, until: Callable[[], bool]) -> Iterator[None]:
-        """Have new windows look for the first time, one after another, until `until` says so."""
-        for group in list(self._new):
-            if not group.listing.settled:
-                continue
-            if not (yield from self._work(group.begin(), group)):
-                continue
-            self._new.pop(group, None)
-            for member in group.members:
-                member.start(group.snapshot())
-            self._serve([*group.members, *group.arriving])
-            if until():
-                return
-
-    def build(self, until: Callable[[], bool]) -> Iterator[None]:
-        """Build, step by step, what cannot be read, until `until` says so."""
-        steps = 0
-        while self._unsettled:
-            listing = next(iter(self._unsettled))
-            if listing.settled or listing not in self._by_listing:
-                del self._unsettled[listing]
-                if listing in self._by_listing:
-                    self._dirty[listing] = None
-                return
-            try:
-                listing.build()
-            except Exception as error:  # noqa: BLE001 - a fault of ours ends its windows only
-                self._fault(self._windows(listing), error)
-            yield
-            steps += 1
-            if steps >= _BUILT_PER_TURN and until():
-                return
-
-    def _work(
-        self, steps: Iterator[None], of: Listing | WindowGroup
-    ) -> Generator[None, None, bool]:
-        """Take the steps of a window's or a listing's work while it is there.
-
-        Returns:
-            Whether all were taken, and it is there.
-        """
-        try:
-            while self._windows(of):
-                if next(steps, _END) is _END:
-                    return True
-                yield
-        except Expired:  # look again at what cannot be looked back to
-            listing = of if isinstance(of, Listing) else of.listing
-            listing.check()
-            self._unsettled[listing] = None
-        except Exception as error:  # noqa: BLE001 - a fault of ours ends these windows only
-            self._fault(self._windows(of), error)
-        return False
-
-    def _windows(self, of: Listing | WindowGroup) -> Collection[WindowGroup]:
-        """Return a listing's windows, or the window itself; nothing if it is gone."""
-        if isinstance(of, Listing):
-            return self._by_listing.get(of, ())
-        return (of,) if of in self.groups else ()
-
     # --- groups --------------------------------------------------------------------------------
 
     def _listing(self, scope: Scope) -> Listing:
@@ -361,9 +218,7 @@ class Windows:
         if listing is None:
             listing = Listing(scope, [self._prefix(store) for store, _ in scope.pools])
             self.listings[scope] = listing
-            self._by_listing[listing] = {}
-            if not listing.settled:
-                self._unsettled[listing] = None
+            self.work.add_listing(listing)
         return listing
 
     def _prefix(self, store: Store) -> str:
@@ -402,8 +257,7 @@ class Windows:
         )
         self.groups[group] = look
         self._by_look[look] = group
-        self._by_listing[listing][group] = None
-        self._new[group] = None
+        self.work.add(group)
         return group
 
     def _sweep(self, group: WindowGroup) -> None:
@@ -411,14 +265,8 @@ class Windows:
         if group.in_use or group not in self.groups:
             return
         del self._by_look[self.groups.pop(group)]
-        self._new.pop(group, None)
-        listing = group.listing
-        del self._by_listing[listing][group]
-        if not self._by_listing[listing]:
-            del self._by_listing[listing]
-            del self.listings[listing.scope]
-            self._dirty.pop(listing, None)
-            self._unsettled.pop(listing, None)
+        if not self.work.remove(group):
+            del self.listings[group.listing.scope]
 
 
 def _member(client: Client, subscription: MessageId) -> Member | None:
