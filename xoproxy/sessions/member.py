@@ -177,6 +177,11 @@ class Member:
         return max(rates.values())
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is due to it before it says what it holds, or before its beat."""
+        return self.awaits_digests or (self.waits_at is not None and self.reset is None)
+
+    @property
     def is_loading(self) -> bool:
         """Whether it gets a snapshot: bulk, for which nothing else has to wait."""
         return self.delivery is not None and self.delivery.to == self.cursor

@@ -221,6 +221,18 @@ def test_one_who_is_up_to_date_gets_one_bookmark(desk):
     assert [m["type"] for m in client.hears()] == ["bookmark"]
 
 
+def test_one_who_waits_and_is_looked_at_meanwhile_goes_on_waiting(desk):
+    client = subscribed(desk, SLOW)
+    change(desk, VCPUs_max=1)
+    desk.hub._catch_up.add(client.client.members.values())  # as whoever drains or moves
+    desk.flush()
+    assert client.hears() == []
+    at(desk, 101.0)
+
+    assert [m["type"] for m in client.hears()] == ["patch"]
+    assert desk.hub.next_beat_s is None
+
+
 def test_those_who_leave_are_not_waited_for(desk):
     clients = [subscribed(desk, SLOW), subscribed(desk, QUICK)]
     change(desk, VCPUs_max=1)
