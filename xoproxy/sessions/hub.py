@@ -147,7 +147,7 @@ class Hub:
         routing.loaded()
         for group in routing:
             self._restart(group, "loaded")
-        self.windows.loaded(self.pools[pool])
+        self.windows.work.loaded(self.pools[pool])
 
     def committed(self, batch: Batch) -> None:
         """Note a batch; the next flush finds out whom it concerns."""
@@ -155,7 +155,7 @@ class Hub:
         if batch.changes and routing.committed(batch):
             self._unrouted[routing] = None
             self._wake()
-        self.windows.committed(batch)
+        self.windows.work.committed(batch)
 
     # --- clients -------------------------------------------------------------------------------
 
@@ -328,7 +328,7 @@ class Hub:
 
     @property
     def has_work(self) -> bool:
-        works = self._catch_up.has_work or self.windows.has_work
+        works = self._catch_up.has_work or self.windows.work.has_work
         return bool(self._unrouted or self._dirty) or works
 
     @property
@@ -366,12 +366,12 @@ class Hub:
                 yield
         for routing in unrouted:
             routing.rest()
-        yield from self._contained(self.windows.advance(fan_out.offer))
+        yield from self._contained(self.windows.work.advance(fan_out.offer))
         yield from fan_out.steps()
-        yield from self._contained(self.windows.begin(until=self._has_news))
+        yield from self._contained(self.windows.work.begin(until=self._has_news))
         yield from self._catch_up.steps(until=lambda: self._has_news() or self._relief.is_due)
         yield from self._contained(
-            self.windows.build(until=lambda: self._has_news() or self._catch_up.has_work)
+            self.windows.work.build(until=lambda: self._has_news() or self._catch_up.has_work)
         )
 
     def take_faults(self) -> list[Fault]:
@@ -395,7 +395,7 @@ class Hub:
         yield from self.windows.groups
 
     def _has_news(self) -> bool:
-        return bool(self._unrouted or self._dirty) or self.windows.is_dirty
+        return bool(self._unrouted or self._dirty) or self.windows.work.is_dirty
 
     def _advance(self, group: Group, fan_out: FanOut) -> Iterator[None]:
         if not group.in_use:
