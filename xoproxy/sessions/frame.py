@@ -92,6 +92,7 @@ class Delivery:
     """
 
     __slots__ = (
+        "__weakref__",
         "_ledger",
         "_weight_bytes",
         "base",

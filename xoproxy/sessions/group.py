@@ -18,6 +18,7 @@ now.
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import ReferenceType, ref
 
 from xoproxy.cache.diff import operations
 from xoproxy.cache.journal import Expired
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 _PATCHES_KEPT = 32
 """Patches from different positions that a group remembers; those in use live on in members."""
+
+
+_NEAR = 2_000
+"""So many changes of the pool make no great patch."""
 
 
 class Group:
@@ -107,6 +112,8 @@ class Group:
         self._arrivals: dict[tuple[int, int], Delivery] = {}
         """By view and position from which they lead here."""
         self._snapshot: Delivery | None = None
+        self._earlier: ReferenceType[Delivery] | None = None
+        """The latest snapshot of an earlier position; it lives as long as somebody takes it."""
         self._digests: ViewDigests | None = None
         self._bookmark: tuple[Cursor, int, Frame] | None = None
 
@@ -168,6 +175,8 @@ class Group:
         if moves:
             self._patches = {self.position: Delivery(target, frames)}
             self._arrivals = {}
+            if self._snapshot is not None:
+                self._earlier = ref(self._snapshot)
             self._snapshot = None
             self.position = target
 
@@ -238,6 +247,18 @@ class Group:
             self._make(delivery, work, self.scanned)
         return self._snapshot
 
+    def earlier_snapshot(self) -> Delivery | None:
+        """Return a snapshot of a little while ago that somebody is taking, if there is one.
+
+        When a thousand clients come while the pool changes, they share it, and the patch from
+        there; each new position would be encoded anew for a few of them.
+        """
+        earlier = None if self._earlier is None or self._snapshot else self._earlier()
+        if earlier is None or earlier.lost is not None:
+            return None
+        is_near = self.store.seq - earlier.to <= _NEAR and self.store.journal.reaches(earlier.to)
+        return earlier if is_near else None
+
     def comparison(self, claim: Claim) -> Delivery:
         """Return what a client lacks, by what it says that it holds; for one member.
 
@@ -293,6 +314,7 @@ class Group:
     def restart(self) -> None:
         """Begin again at the present; every member must get a reset first."""
         self._life += 1
+        self._earlier = None
         self._been_read(self.store.seq)
         self.position = self.store.seq
         self._patches = {}

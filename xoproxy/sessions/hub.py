@@ -206,10 +206,13 @@ class Hub:
         if group.must_reach > group.position:
             self._dirty[group] = None
         compares = start is None and resume.may_compare(store.epoch, pool, group.view_hash)
-        snapshot = self._snapshot(group) if start is None and not compares else None
+        snapshot: Delivery | None = None
+        if start is None and not compares:
+            snapshot = group.earlier_snapshot() or self._snapshot(group)
+            start = snapshot.to
         member = Member(client, group, group.position if start is None else start)
         member.awaits_digests = compares
-        member.complete = start is not None
+        member.complete = start is not None and snapshot is None
         member.subscriptions.add(subscription)
         self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.sessions.wire import HOST, POOL, SECRET, VMS, Desk, loaded, removal, upsert
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.model import Cursor
+from xoproxy.sessions import group
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.tokens import TokenSigner
 
@@ -851,3 +852,55 @@ def test_news_of_one_view_do_not_wait_for_the_snapshot_of_another():
 
     (message,) = client.hears()
     assert (message["type"], message["view"]) == ("patch", small)
+
+
+class TestWhoComesWhileTheViewChanges:
+    def desk(self):
+        desk = loaded(chunk_bytes=1)
+        desk.commit(*(upsert(f"vm{number}", name_label="x" * 50) for number in range(20)))
+        return desk
+
+    def slow(self, desk):
+        """Have somebody take a snapshot, and stop after its first frames."""
+        client = desk.connect()
+        client.line.room = 200
+        position = client.subscribes(1)["seq"]
+        desk.flush()
+        return client, position
+
+    def test_he_shares_the_snapshot_that_somebody_is_taking_and_gets_a_patch(self):
+        desk = self.desk()
+        first, position = self.slow(desk)
+        desk.commit(upsert("vm3", name_label="changed"))
+        desk.flush()
+        late = desk.connect()
+        assert late.subscribes(1)["seq"] == position
+        desk.flush()
+
+        told = late.hears()
+        assert [m["seq"] for m in told if m["type"] == "snapshot"] == [position] * 22
+        assert (told[-1]["type"], told[-1]["from"]) == ("patch", position)
+        first.drains()
+        desk.flush()
+        assert first.hears()[-1] == told[-1]
+        assert desk.hub.counters.snapshots == 2
+
+    def test_a_snapshot_that_nobody_takes_any_more_is_not_used(self):
+        desk = self.desk()
+        first, position = self.slow(desk)
+        first.leaves()
+        desk.connect().subscribes(1)
+        desk.commit(upsert("vm3", name_label="changed"))
+        desk.flush()
+
+        assert desk.connect().subscribes(1)["seq"] > position
+
+    def test_a_snapshot_from_long_ago_is_not_used(self, monkeypatch):
+        monkeypatch.setattr(group, "_NEAR", 3)
+        desk = self.desk()
+        _, position = self.slow(desk)
+        for number in range(4):
+            desk.commit(upsert("vm3", name_label=f"changed {number}"))
+            desk.flush()
+
+        assert desk.connect().subscribes(1)["seq"] > position

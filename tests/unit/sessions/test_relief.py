@@ -2,11 +2,20 @@
 
 from typing import Any
 
+import pytest
+
 from tests.unit.sessions.wire import Desk, upsert
 from xoproxy.cache.journal import JournalBudget
+from xoproxy.sessions import group
 
 SIZES: dict[str, Any] = {"chunk_bytes": 1024, "frame_bytes": 4096}
 ALL = {"classes": ["VM"]}
+
+
+@pytest.fixture(autouse=True)
+def copies(monkeypatch):
+    """Have each new position encoded anew, as after many changes."""
+    monkeypatch.setattr(group, "_NEAR", -1)
 
 
 def full(desk: Desk, note: str = "") -> None:
