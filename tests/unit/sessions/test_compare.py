@@ -448,7 +448,7 @@ class TestAnswer:
             encoded.append(args)
             return make_row(*args)
 
-        monkeypatch.setattr("xoproxy.sessions.group.make_row", counted)
+        monkeypatch.setattr("xoproxy.sessions.view_writer.make_row", counted)
         before = desk.framing.ledger.used_bytes
         answers = []
         for buckets in (1024, 1024, 512):
