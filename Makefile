@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint check foreign format bench bench-full soak soak-steps fuzz lock clean
+.PHONY: help demo test lint check foreign format bench bench-full soak soak-steps soak-clients fuzz lock clean
 
 help:
 	@echo "make demo    a running proxy on two simulated pools"
@@ -16,8 +16,8 @@ help:
 	@echo "make check   the same, with unit and property tests"
 	@echo "make bench   measure, with the floor beside each figure"
 	@echo "make bench-full  how cost grows with clients, objects and changes, as curves"
-	@echo "make soak    2,000 clients, 300 changes/s, 30 minutes (SOAK='--minutes 5')"
-	@echo "make soak-steps  1,000,000 random steps on the property tests' scenes (STEPS=)"
+	@echo "make soak    both: soak-steps, 1,000,000 random steps on the property tests' scenes (STEPS=),"
+	@echo "             and soak-clients: 2,000 clients, 300 changes/s, 30 minutes (SOAK='--minutes 5')"
 	@echo "make fuzz    what no good client sends, 10 minutes (SECONDS=, SEED=)"
 	@echo "make lock    write constraints.txt anew"
 
@@ -74,7 +74,9 @@ $(VENV)/.bench: $(VENV)/.dev
 bench-full: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.growth
 
-soak: $(VENV)/.dev
+soak: soak-steps soak-clients
+
+soak-clients: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(SOAK)
 
 STEPS ?= 1000000

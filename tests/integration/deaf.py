@@ -13,10 +13,10 @@ from tests.integration.support import PASSWORD, View
 class DeafClient:
     """A WebSocket by hand, with a small receive buffer, that reads only when it is told to."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, buffer_bytes: int = 4096) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         self._socket.connect((host, int(port)))
         self._socket.setblocking(False)
         self._buffer = b""

@@ -33,10 +33,12 @@ async def hostile(pool: Simulated, url: str, token: str) -> list[DeafClient]:
     """Have clients that ask for everything, take most of it, and then hardly any more."""
     readers = []
     for number in range(READERS):
-        reader = DeafClient(url)
+        # with a smaller buffer, the kernel waits longer and longer before it tells of room in it
+        reader = DeafClient(url, buffer_bytes=64 << 10)
         # another filter is another view, which shares no snapshot with the others
         await reader.open({"filter": f"!uuid:nobody{number % 20}"}, token=token)
-        await reader.take(TAKEN)
+        async with asyncio.timeout(60):
+            await reader.take(TAKEN)
         readers.append(reader)
         if number % 10 == 0:
             await pool.sim("churn", rate=300, seconds=30, seed=number, lifecycle=True)

@@ -162,7 +162,9 @@ class Calls:
                 self._look(ref)
             task = await outcome
         finally:
-            del self._tasks[ref]
+            # A pool that was restored may give a task of before to another call.
+            if self._tasks.get(ref) is outcome:
+                del self._tasks[ref]
             del self._unseen[ref]
             await self._destroy(ref)
         match task:

@@ -89,7 +89,9 @@ def _put_events(envelope: EventEnvelope, pieces: list[list[Event]]) -> None:
 
 def _put_records(envelope: RecordsEnvelope, pieces: list[dict[str, msgspec.Raw]]) -> None:
     if envelope.result is not None:
-        for piece in pieces:
+        rest = dict(envelope.result)
+        envelope.result.clear()  # as they came: pieces first
+        for piece in (*pieces, rest):
             envelope.result.update(piece)
 
 
