@@ -1,17 +1,16 @@
 """Write the simulator's data model from the full description of XAPI's.
 
-    python tools/make_datamodel.py ../shared/xapi/datamodel.json xoproxy/simulator/datamodel.json
+    python -m tools.make_datamodel ../shared/xapi/datamodel.json xoproxy/simulator/datamodel.json
 
 Kept are names, types, defaults, qualifiers, enums, relations and releases; one class, enum or
 relation a line, so that a newer model shows as a readable difference.
 """
 
-import argparse
-import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from tools.data_file import compact, write
 
 FLAGS = ("gen_events", "in_db", "persist", "ctor")
 
@@ -93,10 +92,6 @@ class Dates:
         return max([since, *of_field], key=lambda date: self._places.get(date, 0))
 
 
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
 def field_of(full: dict[str, Any], since: str) -> dict[str, Any]:
     field = {"type": full["type"], "q": full["q"], "since": since}
     if "default" in full:
@@ -171,16 +166,5 @@ def render(full: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the simulator's compact data model.")
-    parser.add_argument("full", type=Path, help="the full description (JSON)")
-    parser.add_argument("out", type=Path, help="the file to write")
-    args = parser.parse_args()
-    text = render(json.loads(args.full.read_text()))
-    json.loads(text)
-    args.out.write_text(text)
-    print(f"{args.out}: {len(text):,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    write("Write the simulator's compact data model.", render)

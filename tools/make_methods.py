@@ -1,6 +1,6 @@
 """Write the facts that calls need of XAPI's methods from the full description of its data model.
 
-    python tools/make_methods.py ../shared/xapi/datamodel.json xoproxy/pool/methods.json
+    python -m tools.make_methods ../shared/xapi/datamodel.json xoproxy/pool/methods.json
 
 Kept are, per class, the methods with the names of their parameters in XAPI's order, the session
 left out and optional ones marked by `?`; and which methods are worth running as a task: those that
@@ -8,10 +8,9 @@ XAPI offers as `Async.` and whose result survives it (a task's result is text: n
 type on the way, so the few that return some, all of them quick, run directly).
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
+
+from tools.data_file import compact, write
 
 OPTIONAL_LENGTH = 3
 TEXTUAL = ("void", "string", "(string -> string) map")
@@ -60,20 +59,5 @@ def render(full: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the facts about XAPI's methods.")
-    parser.add_argument("full", type=Path, help="the full description (JSON)")
-    parser.add_argument("out", type=Path, help="the file to write")
-    args = parser.parse_args()
-    text = render(json.loads(args.full.read_text()))
-    json.loads(text)
-    args.out.write_text(text)
-    print(f"{args.out}: {len(text):,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    write("Write the facts about XAPI's methods.", render)

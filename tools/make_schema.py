@@ -1,23 +1,18 @@
 """Write the facts about XAPI's classes that the proxy itself needs.
 
-    python tools/make_schema.py ../shared/xapi/datamodel.json xoproxy/cache/schema.json
+    python -m tools.make_schema ../shared/xapi/datamodel.json xoproxy/cache/schema.json
 
 Kept are the classes that have events, their fields' types, and the enums that these use; one class
 or enum a line, so that a newer model shows as a readable difference.
 """
 
-import argparse
-import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+from tools.data_file import compact, write
+
 ENUM = re.compile(r"enum (\w+)")
-
-
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def block(name: str, items: Iterable[tuple[str, object]]) -> str:
@@ -42,16 +37,5 @@ def render(full: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the proxy's schema of XAPI's classes.")
-    parser.add_argument("full", type=Path, help="the full description (JSON)")
-    parser.add_argument("out", type=Path, help="the file to write")
-    args = parser.parse_args()
-    text = render(json.loads(args.full.read_text()))
-    json.loads(text)
-    args.out.write_text(text)
-    print(f"{args.out}: {len(text):,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    write("Write the proxy's schema of XAPI's classes.", render)

@@ -1,6 +1,6 @@
 """Write what XML-RPC does not tell about XAPI's values: where texts are integers, or dates.
 
-    python tools/make_xml_types.py ../shared/xapi/datamodel.json xoproxy/pool/xml_types.json
+    python -m tools.make_xml_types ../shared/xapi/datamodel.json xoproxy/pool/xml_types.json
 
 Over XML-RPC an integer is a text like any other, and a date that is sent must be marked as one; all
 else says what it is. Kept are the fields with integers of every class, the methods (other than
@@ -8,11 +8,10 @@ getters, which follow from the fields) that return some, and the positions of pa
 dates, the session left out.
 """
 
-import argparse
-import json
 import re
-from pathlib import Path
 from typing import Any
+
+from tools.data_file import compact, write
 
 WORD = re.compile(r"\w+")
 
@@ -50,10 +49,6 @@ def block(name: str, full: dict[str, Any], facts_of: Any) -> str:  # noqa: ANN40
     return f"{compact(name)}:{{\n" + ",\n".join(lines) + "\n}"
 
 
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
 def render(full: dict[str, Any]) -> str:
     """Return the facts as JSON text with one class a line."""
     parts = [
@@ -65,16 +60,5 @@ def render(full: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write where XML-RPC hides integers and dates.")
-    parser.add_argument("full", type=Path, help="the full description (JSON)")
-    parser.add_argument("out", type=Path, help="the file to write")
-    args = parser.parse_args()
-    text = render(json.loads(args.full.read_text()))
-    json.loads(text)
-    args.out.write_text(text)
-    print(f"{args.out}: {len(text):,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    write("Write where XML-RPC hides integers and dates.", render)
