@@ -189,6 +189,9 @@ class LimitsSettings(_Group):
     """Subscriptions per connection: a page needs a dozen."""
     views: Count = 2048
     """Views (subscription times pool) per connection: 100 pools with 20 each."""
+    window_lists: Count = 100
+    """Lists behind live windows, different ones; who asks for one more is refused. Windows on the
+    same list share it; it takes about half a kilobyte for each object that it finds."""
     calls_per_session: Count = 16
     """Calls that one connection may have in flight; more are refused with BUSY, so that one script
     cannot hold all of a pool's call slots."""

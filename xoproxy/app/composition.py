@@ -122,6 +122,7 @@ async def _serving(
         chunk_bytes=limits.snapshot_chunk_bytes,
         slice_clients=limits.flush_slice,
         frames_total_bytes=limits.frames_total_bytes,
+        window_lists=limits.window_lists,
     )
     own = OwnObjects(hub, budget)
     events = PoolEvents(hub, own, histories)

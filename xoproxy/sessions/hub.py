@@ -59,6 +59,7 @@ class Hub:
         slice_clients: members served per step of a flush.
         frames_total_bytes: bound of all that is on its way to clients together; see `Relief`.
         idle_groups: how many groups may linger; see `Groups`.
+        window_lists: how many different lists live windows may have; see `Windows`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Hub:
         slice_clients: int = 250,
         frames_total_bytes: int = 256 << 20,
         idle_groups: int = 256,
+        window_lists: int = 100,
     ) -> None:
         self.pools: dict[PoolId, Store] = {}
         self.counters = Counters()
@@ -108,6 +110,7 @@ class Hub:
             self._faults.of_windows,
             frame_bytes=frame_bytes,
             chunk_bytes=chunk_bytes,
+            most_lists=window_lists,
         )
 
     @property

@@ -206,8 +206,8 @@ class Session:
             raise RequestRefused(
                 ErrorCode.LIMIT, f"a connection has at most {self._limits.views} views"
             )
-        self._subscriptions[message.id] = _Subscription(query, query.pools is None)
         views = self._join(message.id, query, pools, resume)
+        self._subscriptions[message.id] = _Subscription(query, query.pools is None)
         self.client.send(Subscribed(message.id, views))
 
     def _pools(self, query: Query) -> list[PoolId]:

@@ -55,6 +55,7 @@ class Windows:
         wake: called when there is something to flush.
         fault: see `WindowWork`.
         frame_bytes, chunk_bytes: see `Group`.
+        most_lists: how many different lists there may be before no client may ask for another.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Windows:
         *,
         frame_bytes: int,
         chunk_bytes: int,
+        most_lists: int,
     ) -> None:
         self.listings: dict[Scope, Listing] = {}
         self.groups: dict[WindowGroup, _Look] = {}
@@ -80,6 +82,7 @@ class Windows:
         self._wake = wake
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
+        self._most_lists = most_lists
         self._tick = count(1).__next__
         self._prefixes: dict[Store, str] = {}
         self._prefix_count = count()
@@ -112,9 +115,15 @@ class Windows:
             subscription: the one that asks.
             query: with a window.
             pools: those that it shows, and the rights on each.
+
+        Raises:
+            RequestRefused: LIMIT: there are too many different lists already.
         """
         assert query.window is not None  # noqa: S101 - the caller's business
         scope = Scope.of(query.classes[0], query.filter, query.window.arrangement, pools)
+        if scope not in self.listings and len(self.listings) >= self._most_lists:
+            text = f"the proxy keeps at most {self._most_lists} different lists for live windows"
+            raise RequestRefused(ErrorCode.LIMIT, text)
         listing, span = self._listing(scope), query.window.span
         look = _Look(listing, span, query.masks, query.sets_by_member, client.codec)
         group = self._group(client, look)

@@ -559,3 +559,21 @@ class TestRequests:
         desk.flush()
         (snapshot,) = client.hears()
         assert snapshot["total"] == 1
+
+
+class TestBounds:
+    def test_there_are_only_so_many_different_lists(self):
+        desk = desk_of("a", "b", window_lists=1)
+        looker = Looker(desk, [0, 1])
+        looker.subscribe(2, [1, 1])  # the same list
+        assert looker.labels(2) == ["b"]
+        looker.client.says("subscribe", id=3, query={"classes": ["host"], "window": [0, 1]})
+        (refused,) = looker.client.hears_of("error")
+        assert (refused["code"], refused["id"]) == ("LIMIT", 3)
+        assert "at most 1 different lists" in refused["message"]
+
+        looker.client.says("unsubscribe", id=1)
+        looker.client.says("unsubscribe", id=2)
+        looker.client.says("subscribe", id=3, query={"classes": ["host"], "window": [0, 1]})
+        desk.flush()
+        assert "subscribed" in [m["type"] for m in looker.client.hears()]
