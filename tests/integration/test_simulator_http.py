@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import json
+import os
+import socket
+import ssl
 import xmlrpc.client
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from xoproxy.simulator.failures import XapiError
 from xoproxy.simulator.http import Connection, Head, HttpServer, connection
@@ -315,3 +320,25 @@ async def test_aborting_spares_the_control_connection(pool: SimulatedPool, wire:
         await other.post("/jsonrpc", call())
         assert (await wire.post("/_sim/fault", b"")).body == b"done"
         assert await other.is_closed()
+
+
+async def test_records_that_are_no_tls_end_their_connection_only():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def spoil(port: int) -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), 5) as plain,
+            context.wrap_socket(plain) as wrapped,
+        ):
+            os.write(wrapped.fileno(), b"nonsense beneath TLS" * 10)
+            with contextlib.suppress(OSError):
+                return wrapped.recv(1)
+        return b""
+
+    async with SimulatedPool(ESTATE, tls=True) as pool, aiohttp.ClientSession() as http:
+        port = URL(pool.url).port
+        assert port is not None
+        assert await asyncio.to_thread(spoil, port) == b""
+        async with http.post(f"{pool.url}/jsonrpc", json={**LOGIN, "id": 1}, ssl=False) as reply:
+            assert reply.status == 200

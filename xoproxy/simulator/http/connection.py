@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from typing import Final
 
@@ -84,8 +85,11 @@ class Connection:
         return data
 
     async def _read_more(self, within_s: float | None) -> None:
-        async with asyncio.timeout(within_s):
-            data = await self._reader.read(READ_BYTES)
+        try:
+            async with asyncio.timeout(within_s):
+                data = await self._reader.read(READ_BYTES)
+        except ssl.SSLError as error:  # records that a fault has cut in the middle
+            raise ClosedError from error
         if not data:
             raise ClosedError
         self._buffer += data
