@@ -24,6 +24,7 @@ from xoproxy.pool.client import SESSION_LOST, LinkSettings, XapiClient
 from xoproxy.pool.methods import Call, resolve
 
 _UNKNOWN_OUTCOME = "; whether it ran the call is unknown"
+_DISCONNECTED = "The pool is being disconnected" + _UNKNOWN_OUTCOME
 _FORGOTTEN = "The pool forgot the task" + _UNKNOWN_OUTCOME
 _POLLS = 2
 
@@ -63,6 +64,7 @@ class Calls:
         self._available = available
         self._slots = asyncio.Semaphore(max(1, settings.calls - 1))
         self._waiting = 0
+        self._closed = False
         self._tasks: dict[Ref, asyncio.Future[_Task]] = {}
         self._unseen: Counter[Ref] = Counter()
         """How often the pool has told its news without one of the tasks."""
@@ -121,9 +123,10 @@ class Calls:
                     _refuse(outcome, _FORGOTTEN)
 
     def close(self) -> None:
-        """End all waits: the pool is being disconnected."""
+        """End all waits, those to come too: the pool is being disconnected."""
+        self._closed = True
         for outcome in self._tasks.values():
-            _refuse(outcome, "The pool is being disconnected" + _UNKNOWN_OUTCOME)
+            _refuse(outcome, _DISCONNECTED)
 
     async def _run(self, call: Call) -> msgspec.Raw:
         if not call.as_task:
@@ -156,6 +159,8 @@ class Calls:
 
     async def _follow(self, ref: Ref) -> msgspec.Raw:
         outcome: asyncio.Future[_Task] = asyncio.get_running_loop().create_future()
+        if self._closed:  # no news will come of it
+            raise RequestRefused(ErrorCode.POOL_UNAVAILABLE, _DISCONNECTED)
         self._tasks[ref] = outcome
         try:
             if self._store.get(ref) is not None:  # its events may have come before our answer
@@ -187,6 +192,8 @@ class Calls:
 
     async def _destroy(self, ref: Ref) -> None:
         """Clean up after us; a task that still runs is only marked and goes when it ends."""
+        if self._closed:
+            return  # XAPI collects finished tasks after an hour
         try:
             async with asyncio.timeout(self._settings.logout_timeout_s):
                 await self._client.call("task.destroy", (ref,))

@@ -210,3 +210,13 @@ async def test_tasks_are_bounded():
             await world.start()
         assert caught.value.code is ErrorCode.BUSY
         world.task("t", status="success")
+
+
+async def test_a_task_that_is_known_only_after_the_disconnect_is_not_waited_for():
+    world = World({"Async.VM.start": ["t"]})
+    world.calls.close()
+    with pytest.raises(RequestRefused, match="being disconnected; whether it ran") as caught:
+        async with asyncio.timeout(5):
+            await world.start()
+    assert caught.value.code is ErrorCode.POOL_UNAVAILABLE
+    assert [name for name, *_ in world.client.seen] == ["Async.VM.start"]  # nothing after it
