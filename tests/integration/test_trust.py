@@ -166,6 +166,24 @@ async def test_a_changed_certificate_stops_the_link_until_it_is_accepted(pool):
         await w.until_equal(pool)
 
 
+async def test_who_accepts_a_certificate_of_another_host_does_not_lose_the_pool(pool):
+    async with world() as w:
+        made = await w.ask("POST", "pools", 201, **LAB, url=pool.url, fingerprint=fingerprint(pool))
+        await w.all_pinned(made["id"])
+        await w.until("live")
+        others = [h for h in pool.hosts if h.ref != pool.hosts.coordinator.ref]
+        await fault(pool, "certificate", host=others[0].ref)
+        sessions = set(pool.database.refs("session"))
+        accepted = others[0].identity.fingerprint
+        await w.ask("POST", f"pools/{made['id']}/accept", fingerprint=accepted)
+        hosts = await w.ask("GET", f"pools/{made['id']}/certificates")
+        assert all(host["accepted"] == host["shown"]["fingerprint"] for host in hosts)
+        await w.until("live")
+        await w.until_equal(pool)
+        assert set(pool.database.refs("session")) == sessions, "nobody logged in anew"
+        assert w.proxy.registry._supervisor.transitions()[made["id"]]["probing", "enabled"] == 1
+
+
 async def test_another_pool_at_the_address_never_shows_its_objects():
     async with world() as w:
         async with SimulatedPool(generate(1, 8, 1), speed=20) as first:

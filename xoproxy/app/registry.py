@@ -136,7 +136,7 @@ class Registry:
         ]
 
     async def accept(self, pool_id: PoolId, fingerprint: str) -> PoolInfo:
-        """Pin a certificate for each host that shows it now, and connect again."""
+        """Pin a certificate for each host that shows it now; a link that is up stays up."""
         stored = await self._find(pool_id)
         shown = await self._shown(stored)
         pins = {

@@ -150,6 +150,7 @@ class SupervisedPool:
         self._last_event_at_s: float | None = None
         self._told: LinkStatus | None = None
         self._client: XapiClient | None = None
+        self._trust: Trust | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._warned = ""
         self._now = asyncio.Event()
@@ -194,8 +195,18 @@ class SupervisedPool:
         self.tell()
 
     def reconnect(self) -> None:
-        """Try now, if we are waiting for the next attempt."""
+        """Try now if we are waiting for the next attempt, and without a pause if one fails now."""
         self._now.set()
+
+    def take(self, config: PoolConfig) -> None:
+        """Go on with a configuration in which only the name and the pins may be others."""
+        accepted = config.pins != self.config.pins
+        self.config = config
+        if accepted and self._trust is not None:
+            self._trust.accept(config.pins)
+            self._look.set()
+            self.reconnect()
+        self.tell()
 
     # --- Observer of the watch ---
 
@@ -250,7 +261,7 @@ class SupervisedPool:
             after_s: to wait before the first attempt, so that many pools do not start at once.
         """
         await asyncio.sleep(after_s)
-        trust = trust_of(self.config)
+        self._trust = trust = trust_of(self.config)
         async with self._new_client(self.config, trust) as client:
             watch = Watch(
                 client, self.store, self, self._settings, self._held_back, turns=self._turns
@@ -274,6 +285,7 @@ class SupervisedPool:
         backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s, settings.backoff_reset_s)
         while True:
             began_s = time.monotonic()
+            self._now.clear()
             try:
                 await self._enter(client, watch)
                 await watch.run()
@@ -359,7 +371,6 @@ class SupervisedPool:
         return time.monotonic() - logged_in_at_s >= _GOOD_SESSION_S
 
     async def _wait(self, pause_s: float) -> None:
-        self._now.clear()
         try:
             async with asyncio.timeout(pause_s):
                 await self._now.wait()

@@ -87,14 +87,16 @@ class Supervisor:
     async def replace(self, config: PoolConfig) -> None:
         """Give a pool another configuration (address, credentials, enabled); its data stays.
 
+        Its link begins anew, unless only its name or its pins are others: who accepts one host's
+        certificate after the other does not lose the pool each time.
+
         Raises:
             ConfigError: the URL or fingerprint is not one; nothing has changed.
         """
         _check(config)
         pool = self._pools[config.id]
-        if replace(pool.config, name=config.name) == config:
-            pool.config = config
-            pool.tell()
+        if replace(pool.config, name=config.name, pins=config.pins) == config:
+            pool.take(config)
             return
         await _stop(pool)
         pool.config = config

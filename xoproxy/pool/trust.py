@@ -74,6 +74,10 @@ class Trust:
         """Pin hosts for which nothing was pinned; no pin is ever replaced."""
         self.pins = {**pins, **self.pins}
 
+    def accept(self, pins: Mapping[str, str]) -> None:
+        """Pin what the operator accepted, instead of what was pinned for those hosts."""
+        self.pins = {**self.pins, **pins}
+
     def check(self) -> None:
         """Raise ConfigError when a pin is none or the bundle cannot be read."""
         for pin in self.pins.values():
