@@ -90,13 +90,13 @@ def outcomes(survival: Survival) -> dict[str, Outcome]:
 
 
 def told(outcome: Outcome) -> str:
-    """Tell a failed scenario's whole story."""
+    """Tell a failed scenario's story, of which the end tells most."""
     return "\n".join(
         [
             f"{outcome.name}, seed {outcome.seed}:",
             *(f"  {wrong}" for wrong in outcome.wrong),
             "what happened, by seconds:",
-            *(f"  {at:6.2f} {what}" for at, what in outcome.timeline),
+            *(f"  {at:6.2f} {what}" for at, what in outcome.timeline[-30:]),
             f"figures: {outcome.figures}",
         ]
     )

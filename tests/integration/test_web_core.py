@@ -97,6 +97,7 @@ class Stage:
                 await self._serving.end(signal.Signals[asked["signal"]])
                 await self.stop()
                 await self.start(**asked.get("settings", {}))
+                await self.all_live()  # whoever comes next may call it
             case "churn":
                 async with asyncio.TaskGroup() as group:
                     for pool in self.pools:

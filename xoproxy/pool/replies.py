@@ -149,7 +149,8 @@ def scan(decoder: Decoder[T], parts: Sequence[bytes]) -> Generator[None, None, T
         reply = yield from decoded(decoder.whole, rest)
     except BAD_JSON as error:
         raise PoolUnreachable("The answer is not XAPI's.", _NOT_XAPI) from error
-    members.put(reply, pieces)
+    if pieces:
+        members.put(reply, pieces)
     return reply
 
 

@@ -85,8 +85,7 @@ describe.each(CODECS)("in %s", (name, codec) => {
     const client = kept(open(codec, { random: () => 0 }));
     const view = client.subscribe(EVERYTHING);
     await view.ready;
-    await client.ping();
-    await new Promise(resolve => setTimeout(resolve, 200)); // for bookmarks
+    await client.ping(); // so that the bookmarks are there
     await ask("cut");
     await until(() => client.phase === "waiting", "it is lost");
     const first = client.counters.bytesReceived;
@@ -282,7 +281,7 @@ describe.each(CODECS)("in %s", (name, codec) => {
     const before = kept(open(codec, { storage }));
     const first = before.subscribe(EVERYTHING, { keep: "everything" });
     await first.ready;
-    await new Promise(resolve => setTimeout(resolve, 200)); // for bookmarks
+    await before.ping(); // so that the bookmarks are there
     await before.save();
     before.suspend();
     await ask("churn", { rate: 50, seconds: 1, seed: 7 });
