@@ -1,8 +1,8 @@
 """What a pool is, what may be seen of it and what a query means, said once more in plain Python.
 
 The model keeps every state of its pool as plain dicts, so that any position can be projected anew.
-Nothing of the product's views, filters or diffs is used here; only `Tagged` and `Granted` are
-handed to the product, as the rights under which it works.
+Nothing of the product's views, filters or diffs is used here; only the rights are handed to the
+product: those of grants (auth/grants.py), and `Tagged`, that no grants make, for the port's sake.
 """
 
 import json
@@ -15,10 +15,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.properties.replica import references
-from xoproxy.cache import derivation
+from xoproxy.auth.grants import Reach, Sight
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
-from xoproxy.cache.terms import ANY, Conditions, Equals
 from xoproxy.cache.view import Everything, Visibility
 from xoproxy.model import Entry, Event, Ref, Removal, Upsert, XapiClass
 
@@ -84,6 +83,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "snapshot_of": _refs("vm"),
         "metrics": _refs("metrics"),
         "VCPUs_max": _numbers,
+        "xenstore_data": _maps,
         "current_operations": st.dictionaries(
             st.sampled_from(["task-1", ref("vbd-a"), ref("host-a"), ref("task-a"), ref("task-a")]),
             st.sampled_from(["start", ref("vm-b")]),
@@ -138,15 +138,15 @@ def random_value(rng: random.Random, field: str) -> Any:
         return rng.sample(named(prefix), rng.randrange(len(named(prefix))))
 
     texts = [f"n{_MARK}", f"n{_MARK}", "same", 'é\n"\\', ""]
+    keys = ["k", "a/b", "~", "", "secret-x", "my_secret"]
     draw: dict[str, Callable[[], Any]] = {
         "name_label": lambda: rng.choice(texts),
         "name_description": lambda: rng.choice(texts),
         "tags": lambda: rng.choice(
             [["red"], ["red"], ["blue"], ["red", "blue"], [], [f"t{_MARK}"]]
         ),
-        "other_config": lambda: a_map(
-            ["k", "a/b", "~", "", "secret-x", "my_secret"], ["v", "w", f"m{_MARK}"]
-        ),
+        "other_config": lambda: a_map(keys, ["v", "w", f"m{_MARK}"]),
+        "xenstore_data": lambda: a_map(keys, ["v", f"m{_MARK}"]),
         "power_state": lambda: rng.choice(["Running", "Halted"]),
         "VCPUs_max": lambda: rng.choice([0, 1, 1.0, True, 2, 2**53 + 1, -1, 0.5, None]),
         "current_operations": lambda: a_map(
@@ -336,65 +336,37 @@ class Tagged:
         return "secret" not in key
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The rights of somebody to whom objects, or all that bear a tag, or whole pools were granted.
-
-    What goes with a granted object after cache/derivation.py is seen, too. The same is hidden as
-    from `Tagged`.
-    """
-
-    tags: frozenset[str] = frozenset()
-    uuids: frozenset[str] = frozenset()
-    all_objects: bool = False
-    everything: bool = False
-
-    @property
-    def scope(self) -> str:
-        return f"granted:{sorted(self.tags)}{sorted(self.uuids)}{self.all_objects}"
-
-    @property
-    def conditions(self) -> Conditions | None:
-        if self.all_objects:
-            return None
-        tags = {Equals(ANY, "tags", tag) for tag in self.tags}
-        return Conditions(terms=frozenset(tags | {Equals(ANY, "uuid", u) for u in self.uuids}))
-
-    def sees(self, state: State, entry: Entry) -> bool:
-        return self.all_objects or derivation.goes_with(state, entry, self._is_granted)
-
-    def _is_granted(self, entry: Entry) -> bool:
-        record = json.loads(entry.raw)
-        return not self.tags.isdisjoint(record.get("tags") or ()) or record["uuid"] in self.uuids
-
-    def dependents(self, state: State, entry: Entry) -> Iterable[Ref]:
-        return () if self.all_objects else derivation.dependents(state, entry)
-
-    def shows(self, cls: XapiClass, field: str) -> bool:
-        return (cls, field) != ("VM", "name_description")
-
-    def shows_key(self, cls: XapiClass, field: str, key: str) -> bool:  # noqa: ARG002
-        return "secret" not in key
-
-
 EVERYTHING = Everything()
+_SECOND = frozenset({uuid_of("vm-b"), uuid_of("vbd-b")})
 RIGHTS: tuple[Visibility, ...] = (
     EVERYTHING,
     Tagged(frozenset({"red"})),
     Tagged(frozenset({"blue", "green"})),
-    Granted(tags=frozenset({"red"})),
-    Granted(tags=frozenset({"blue"}), uuids=frozenset({uuid_of("vm-a"), uuid_of("host-b")})),
-    Granted(uuids=frozenset({uuid_of("vm-b"), uuid_of("vbd-b")})),
-    Granted(all_objects=True),
+    Sight(Reach(tags=frozenset({"red"}))),
+    Sight(Reach(tags=frozenset({"blue"}), uuids=frozenset({uuid_of("vm-a"), uuid_of("host-b")}))),
+    Sight(Reach(uuids=_SECOND)),
+    Sight(Reach(filters=frozenset({"power_state:Running"}), tags=frozenset({"green"}))),
+    Sight(Reach(filters=frozenset({"!power_state:Halted"}))),
+    Sight(Reach(all=True)),
+    Sight(Reach(all=True), denied=Reach(tags=frozenset({"red"}))),
+    Sight(Reach(all=True), denied=Reach(uuids=_SECOND), secrets=True),
+    Sight(
+        Reach(uuids=frozenset(map(uuid_of, ["vdi-a", "vm-a", "task-a", "message-a"]))),
+        denied=Reach(filters=frozenset({"power_state:Running"}), tags=frozenset({"blue"})),
+    ),
 )
+_FILTERS: dict[str, Callable[[str, Record], bool]] = {
+    "power_state:Running": lambda cls, r: cls == "VM" and r.get("power_state") == "Running",
+    "!power_state:Halted": lambda cls, r: cls == "VM" and r.get("power_state") != "Halted",
+}
 
 
 def sees(pool: Pool, rights: Visibility, reference: str) -> bool:
     """Say whether an object may be seen, from the plain dicts alone."""
     if reference not in pool:
         return False
-    if isinstance(rights, Granted):
-        return rights.all_objects or _is_granted(pool, rights, reference, set())
+    if isinstance(rights, Sight):
+        return _is_allowed(pool, rights, reference, ())
     if not isinstance(rights, Tagged):
         return True
     record = pool[reference]
@@ -411,14 +383,37 @@ def sees(pool: Pool, rights: Visibility, reference: str) -> bool:
     return bool(rights.tags & set(record.get("tags") or ()))
 
 
-def _is_granted(pool: Pool, rights: Granted, reference: str, seen: set[str]) -> bool:
-    """Say whether an object was granted, or one with which it goes."""
-    if reference not in pool or reference in seen:
+def _is_allowed(pool: Pool, rights: Sight, reference: str, above: tuple[str, ...]) -> bool:
+    """Say whether an object was granted, or one with which it goes, and none of that denied."""
+    if _is_denied(pool, rights, reference, ()):
         return False
-    seen.add(reference)
+    owners = [o for o in _owners(pool, reference) if o not in above]
+    return _reaches(pool, rights.allowed, reference) or any(
+        _is_allowed(pool, rights, owner, (*above, reference)) for owner in owners
+    )
+
+
+def _is_denied(pool: Pool, rights: Sight, reference: str, above: tuple[str, ...]) -> bool:
+    owners = [o for o in _owners(pool, reference) if o not in above]
+    return _reaches(pool, rights.denied, reference) or (
+        bool(owners)
+        and all(_is_denied(pool, rights, owner, (*above, reference)) for owner in owners)
+    )
+
+
+def _reaches(pool: Pool, reach: Reach, reference: str) -> bool:
     record = pool[reference]
-    if rights.tags & set(record.get("tags") or ()) or record["uuid"] in rights.uuids:
-        return True
+    return (
+        reach.all
+        or record["uuid"] in reach.uuids
+        or bool(reach.tags & set(record.get("tags") or ()))
+        or any(_FILTERS[text](class_of(reference), record) for text in reach.filters)
+    )
+
+
+def _owners(pool: Pool, reference: str) -> list[str]:
+    """Name the objects with which one goes."""
+    record = pool[reference]
     match class_of(reference):
         case "VM":
             owners = [record.get("snapshot_of")]
@@ -436,7 +431,20 @@ def _is_granted(pool: Pool, rights: Granted, reference: str, seen: set[str]) -> 
             owners = [r for r in pool if reference in pool[r].get("current_operations", {})]
         case _:
             owners = []
-    return any(_is_granted(pool, rights, owner, seen) for owner in owners if owner)
+    return [owner for owner in owners if owner in pool]
+
+
+def _hides_secrets(rights: Visibility) -> bool:
+    return not (isinstance(rights, Sight) and rights.secrets)
+
+
+def _hides_key(rights: Visibility, key: str) -> bool:
+    return _hides_secrets(rights) and "secret" in key
+
+
+def _hides_field(rights: Visibility, cls: str, field: str) -> bool:
+    hidden = "xenstore_data" if isinstance(rights, Sight) else "name_description"
+    return _hides_secrets(rights) and (cls, field) == ("VM", hidden)
 
 
 def permitted(pool: Pool, rights: Visibility, reference: str) -> Record | None:
@@ -465,12 +473,13 @@ def permitted(pool: Pool, rights: Visibility, reference: str) -> Record | None:
             case list():
                 return [v for v in value if not hidden(v)]
             case dict():
-                return {k: cut(v) for k, v in value.items() if not hidden(k) and "secret" not in k}
+                shown = {k: v for k, v in value.items() if not _hides_key(rights, k)}
+                return {k: cut(v) for k, v in shown.items() if not hidden(k)}
             case _:
                 return value
 
     cls = class_of(reference)
-    return {f: cut(v) for f, v in record.items() if (cls, f) != ("VM", "name_description")}
+    return {f: cut(v) for f, v in record.items() if not _hides_field(rights, cls, f)}
 
 
 # --- queries --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from xoproxy.cache.filter_syntax import (
     Op,
     Term,
     parse,
+    terms_of,
 )
 from xoproxy.cache.filter_values import Check, Refusal, is_nothing, regex_of, value_check
 from xoproxy.cache.query_error import quoted
@@ -88,7 +89,7 @@ class Filter:
         fields = self._fields.get(cls)
         if fields is None:
             names = {place.field for place in self._places(cls)}
-            if any(not term.path for term in _terms(self._tree)):
+            if any(not term.path for term in terms_of(self._tree)):
                 names.update(_searched(self._schema, cls))
             fields = self._fields[cls] = frozenset(names)
         return fields
@@ -110,13 +111,13 @@ class Filter:
         fields = self._schema.fields(cls)
         return any(
             place.target is not None
-            for term in _terms(self._tree)
+            for term in terms_of(self._tree)
             if len(term.path) > 1 and (kind := fields.get(term.path[0])) and kind.kind == "ref"
             if (place := _usable_place(self._schema, cls, term))
         )
 
     def _places(self, cls: XapiClass) -> Iterator[Place]:
-        for term in _terms(self._tree):
+        for term in terms_of(self._tree):
             if term.path:
                 place = _usable_place(self._schema, cls, term)
                 if place is not None:
@@ -244,17 +245,6 @@ class _Compiler:
             return _any([_field_match(name, check) for name in _searched(self._schema, self._cls)])
         place = _usable_place(self._schema, self._cls, term)
         return _never if place is None else _place_match(place, term.criterion)
-
-
-def _terms(node: Node) -> Iterator[Term]:
-    match node:
-        case Term():
-            yield node
-        case Not():
-            yield from _terms(node.node)
-        case All() | AnyOf():
-            for operand in node.nodes:
-                yield from _terms(operand)
 
 
 def _searched(schema: Schema, cls: XapiClass) -> tuple[str, ...]:

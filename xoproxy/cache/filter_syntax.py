@@ -16,7 +16,7 @@ So filters that differ in spelling alone have one text, and their clients share 
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -127,6 +127,18 @@ class AnyOf:
 
 
 Node = Term | Not | All | AnyOf
+
+
+def terms_of(node: Node) -> Iterator[Term]:
+    """Name all terms of a filter, in its order."""
+    match node:
+        case Term():
+            yield node
+        case Not():
+            yield from terms_of(node.node)
+        case All() | AnyOf():
+            for operand in node.nodes:
+                yield from terms_of(operand)
 
 
 def all_of(nodes: Iterable[Node]) -> Node:

@@ -14,7 +14,7 @@ import msgspec
 from xoproxy.cache.diff import join, split
 from xoproxy.cache.index import references_in, uuid_of
 from xoproxy.cache.store import Store
-from xoproxy.model import Change, Entry, Key, Ref, XapiClass
+from xoproxy.model import Change, Entry, Key, PoolId, Ref, XapiClass
 
 
 class Merged:
@@ -86,6 +86,10 @@ class State:
         self._mentions: dict[Ref, list[Ref]] = {}
         """Target -> those objects of the overlay that mentioned it then."""
         self._named: dict[str, Ref] = {}
+
+    @property
+    def pool(self) -> PoolId:
+        return self._store.pool
 
     def get(self, ref: Ref) -> Entry | None:
         """Return the object as it was at this position."""

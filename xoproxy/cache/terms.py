@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from xoproxy.cache.filter import Filter
-from xoproxy.cache.filter_syntax import All, AnyOf, Node, Not, Op, Term
+from xoproxy.cache.filter_syntax import All, AnyOf, Node, Not, Op, Term, terms_of
 from xoproxy.cache.schema import SCHEMA, FieldType, Schema
 from xoproxy.model import NULL_REF, XapiClass
 
@@ -82,7 +82,7 @@ def followed(
     expression: Filter, classes: Collection[XapiClass], schema: Schema = SCHEMA
 ) -> Iterator[tuple[XapiClass, str]]:
     """Name the fields of other objects that a filter reads through references."""
-    for term in _leaves(expression.tree):
+    for term in terms_of(expression.tree):
         for cls in classes:
             type_ = schema.fields(cls).get(term.path[0]) if len(term.path) > 1 else None
             if type_ is not None and type_.kind == "ref" and type_.target is not None:
@@ -91,17 +91,6 @@ def followed(
 
 _Found = frozenset[Equals] | None
 """One of these holds for whatever passes (none: nothing passes); None if nothing can be said."""
-
-
-def _leaves(node: Node) -> Iterator[Term]:
-    match node:
-        case Term():
-            yield node
-        case Not():
-            yield from _leaves(node.node)
-        case All() | AnyOf():
-            for operand in node.nodes:
-                yield from _leaves(operand)
 
 
 def _necessary(node: Node, of_term: Callable[[Term], _Found]) -> _Found:

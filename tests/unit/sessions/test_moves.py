@@ -4,15 +4,15 @@ import itertools
 
 import pytest
 
-from tests.properties.world import Granted
 from tests.unit.sessions.wire import HOST, POOL, VMS, Desk, Person, upsert
+from xoproxy.auth.grants import Reach, Sight
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.view import Everything
 from xoproxy.model import PoolId
 from xoproxy.sessions import catch_up
 
-RED = Granted(tags=frozenset({"red"}))
-BLUE = Granted(tags=frozenset({"blue"}))
+RED = Sight(Reach(tags=frozenset({"red"})))
+BLUE = Sight(Reach(tags=frozenset({"blue"})))
 
 
 def vm(name, *tags, **fields):
@@ -95,7 +95,7 @@ class TestMove:
     def test_equal_rights_are_no_move(self):
         desk = begun()
         client, _ = connected(desk)
-        change(client, Granted(tags=frozenset({"red"})))
+        change(client, Sight(Reach(tags=frozenset({"red"}))))
         assert not desk.hub.has_work or desk.flush() is None
         assert client.hears() == []
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.properties.world import Granted
 from tests.unit.sessions.wire import HOST, VM, removal, upsert
 from tests.unit.sessions.wire import ref as reference
+from xoproxy.auth.grants import Reach, Sight
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.query import parse_query
 from xoproxy.cache.store import Store
@@ -20,7 +20,7 @@ from xoproxy.ws.frames import SharedFraming
 VBD, METRICS, MESSAGE, TASK = map(XapiClass, ["VBD", "VM_metrics", "message", "task"])
 CLASSES = frozenset({VM, HOST, VBD, METRICS, MESSAGE, TASK})
 ALL = ["VM", "host", "VBD", "VM_metrics", "message", "task"]
-RED = Granted(tags=frozenset({"red"}))
+RED = Sight(Reach(tags=frozenset({"red"})))
 
 
 class Desk:
@@ -148,7 +148,7 @@ class TestRights:
 
     def test_who_sees_all_objects_reads_what_his_filter_asks_for_and_what_it_refers_to(self):
         desk = Desk(vm("a", tags=["red"], resident_on=reference("h")), vm("b"))
-        group = desk.group("tags:red", rights=Granted(all_objects=True))
+        group = desk.group("tags:red", rights=Sight(Reach(all=True)))
         assert desk.touched(vm("b", x=1)) == set()
         assert desk.touched(upsert("h", HOST, uuid="uuid-h")) == {group}
         assert desk.touched(upsert("h", HOST, uuid="uuid-h", x=1)) == set()
@@ -241,7 +241,7 @@ class TestStretches:
             desk.group("tags:red resident_on.enabled:true"),
             desk.group("web"),
             desk.group(rights=RED),
-            desk.group("tags:red", rights=Granted(all_objects=True)),
+            desk.group("tags:red", rights=Sight(Reach(all=True))),
         ]
         for group in groups:
             desk.routing.remove(group)
