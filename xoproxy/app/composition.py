@@ -23,7 +23,7 @@ from xoproxy.app.identities import Authenticator
 from xoproxy.app.memory import MemoryGuard, available_bytes
 from xoproxy.app.numbers import Caller, Numbers
 from xoproxy.app.registry import Readiness, Registry
-from xoproxy.auth import Accounts, Passwords, Tokens
+from xoproxy.auth import Accounts, Directory, Passwords, Tokens
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -45,6 +45,8 @@ from xoproxy.ws.endpoint import Endpoint, answer_deflate
 from xoproxy.ws.flusher import Flusher
 from xoproxy.ws.frames import SharedFraming
 from xoproxy.ws.pulse import Pulse
+
+_TOKEN_USES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         )
         passwords = Passwords()
         stack.callback(passwords.close)
-        tokens = Tokens(storage.tokens)
-        accounts = Accounts(storage.accounts, tokens, passwords)
+        directory = Directory(await storage.directory.contents())
+        tokens = Tokens(storage.tokens, await storage.tokens.tokens())
+        accounts = Accounts(directory, storage.directory, tokens, passwords)
         histories = await stack.enter_async_context(
             open_histories(
                 settings.storage.history_path,
@@ -95,7 +98,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         )
         collector = stack.enter_context(Collector())
         yield await stack.enter_async_context(
-            _serving(settings, storage, accounts, tokens, histories, collector)
+            _serving(settings, storage, directory, accounts, tokens, histories, collector)
         )
 
 
@@ -103,6 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
 async def _serving(
     settings: Settings,
     storage: Storage,
+    directory: Directory,
     accounts: Accounts,
     tokens: Tokens,
     histories: Histories,
@@ -141,7 +145,7 @@ async def _serving(
         caller = Caller(supervisor)
         endpoint = Endpoint(
             hub,
-            Authenticator(accounts),
+            Authenticator(accounts, directory),
             caller,
             framing,
             options.connection_limits(limits),
@@ -159,6 +163,8 @@ async def _serving(
             group.create_task(flusher.run(hub), name="flusher"),
             group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
             group.create_task(memory.run(), name="memory"),
+            group.create_task(endpoint.judge(), name="rights"),
+            group.create_task(_note_token_uses(tokens), name="token uses"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),
             group.create_task(collector.run(), name="collector"),
@@ -176,7 +182,12 @@ async def _serving(
         application.add_subapp(
             "/api/v1",
             api_application(
-                accounts, tokens, registry, endpoint.revoked, settings.server.trusted_origins
+                accounts,
+                directory,
+                tokens,
+                registry,
+                endpoint.revoked,
+                settings.server.trusted_origins,
             ),
         )
         runner = web.AppRunner(
@@ -202,7 +213,14 @@ async def _serving(
             await supervisor.close()
             for task in background:
                 task.cancel()
+            await tokens.note_uses()
     await histories.close(live)
+
+
+async def _note_token_uses(tokens: Tokens) -> None:
+    while True:
+        await asyncio.sleep(_TOKEN_USES_S)
+        await tokens.note_uses()
 
 
 @asynccontextmanager

@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass
 
-from xoproxy.auth import Accounts, Identity
-from xoproxy.cache.view import Everything, Visibility
+from xoproxy.auth import Accounts, Directory, Identity
+from xoproxy.cache.view import Visibility
 from xoproxy.model import PoolId
-
-_EVERYTHING = Everything()
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An identity as sessions see it: with its rights."""
+    """An identity as sessions see it: with the rights that it has at the moment."""
 
     identity: Identity
+    directory: Directory
 
     @property
     def name(self) -> str:
         return self.identity.name
+
+    @property
+    def account_id(self) -> str:
+        return self.identity.account_id
 
     @property
     def role(self) -> str:
@@ -33,17 +36,18 @@ class Principal:
 
     @property
     def may_call(self) -> bool:
-        return self.identity.is_administrator
+        return self.directory.rights(self.identity.account_id).administers
 
-    def visibility(self, pool: PoolId) -> Visibility | None:  # noqa: ARG002 - all alike, so far
-        return _EVERYTHING if self.identity.is_administrator else None
+    def visibility(self, pool: PoolId) -> Visibility | None:
+        return self.directory.rights(self.identity.account_id).visibility(pool)
 
 
 class Authenticator:
     """Signs WebSocket clients in (fits `ws.endpoint.Authenticator`)."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, directory: Directory) -> None:
         self._accounts = accounts
+        self._directory = directory
 
     async def by_password(
         self,
@@ -52,7 +56,8 @@ class Authenticator:
         otp: str | None,  # noqa: ARG002 - no account has a second factor yet
         remote: str,
     ) -> Principal:
-        return Principal(await self._accounts.login_password(username, password, remote))
+        identity = await self._accounts.login_password(username, password, remote)
+        return Principal(identity, self._directory)
 
     async def by_token(self, token: str) -> Principal:
-        return Principal(await self._accounts.login_token(token))
+        return Principal(self._accounts.login_token(token), self._directory)

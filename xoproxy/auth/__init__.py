@@ -1,31 +1,56 @@
-"""Who somebody is: accounts, passwords, API tokens, and how often one may guess.
+"""Who somebody is, and what he may.
 
     username, password -- Accounts.login_password --+
                                                     +-- Identity -- ws, rest
-    xop_<id>_<secret> --- Accounts.login_token -----+
+    xop_<id>_<secret> --- Accounts.login_token -----+      |
+                                                       Directory.rights -- Rights -- Visibility
+    Administration -- changes what the Directory holds: accounts, groups, roles, grants
 
 There is no half-authenticated object: a login yields an `Identity` or raises `Unauthorized`. What
-must last is kept behind the Protocols AccountStore and TokenStore, which storage/ fits.
+must last is kept behind the Protocols DirectoryStore and TokenStore, which storage/ fits.
 """
 
-from xoproxy.auth.accounts import Account, Accounts, AccountStore
+from xoproxy.auth.accounts import Accounts, AccountStore
+from xoproxy.auth.administration import Administration, DirectoryStore, Told
+from xoproxy.auth.directory import Account, Contents, Directory, Group, KeptGrant
+from xoproxy.auth.grants import Grant, Kind, Reach, Rights, Scope, Sight, by_filter
 from xoproxy.auth.identity import ADMINISTRATOR, Identity
 from xoproxy.auth.origins import is_foreign_page
 from xoproxy.auth.passwords import Passwords
+from xoproxy.auth.permissions import BUILT_IN, PERMISSIONS, SECRETS, VIEW, Role
 from xoproxy.auth.throttle import Throttle, Throttled
 from xoproxy.auth.tokens import ApiToken, Tokens, TokenStore
 
 __all__ = [
     "ADMINISTRATOR",
+    "BUILT_IN",
+    "PERMISSIONS",
+    "SECRETS",
+    "VIEW",
     "Account",
     "AccountStore",
     "Accounts",
+    "Administration",
     "ApiToken",
+    "Contents",
+    "Directory",
+    "DirectoryStore",
+    "Grant",
+    "Group",
     "Identity",
+    "KeptGrant",
+    "Kind",
     "Passwords",
+    "Reach",
+    "Rights",
+    "Role",
+    "Scope",
+    "Sight",
     "Throttle",
     "Throttled",
     "TokenStore",
     "Tokens",
+    "Told",
+    "by_filter",
     "is_foreign_page",
 ]

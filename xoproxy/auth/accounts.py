@@ -6,12 +6,13 @@ account exists: neither by its words nor by its duration.
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from xoproxy.auth.directory import Account, Directory
 from xoproxy.auth.identity import (
     ADMINISTRATOR,
     Identity,
@@ -28,32 +29,13 @@ _NAME_LENGTH = 255
 _WRONG = "wrong user name or password"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Somebody who may sign in."""
-
-    id: str
-    name: str
-    role: str
-    password_hash: str = field(repr=False)
-    enabled: bool
-    created_at: datetime
-
-
 class AccountStore(Protocol):
     """Where accounts last."""
 
-    async def account(self, account_id: str) -> Account | None: ...
+    async def put_account(self, account: Account) -> None: ...
 
-    async def account_named(self, name: str) -> Account | None: ...
-
-    async def account_names(self) -> Mapping[str, str]:
-        """Return all accounts' names by id."""
-        ...
-
-    async def add_account(self, account: Account) -> None: ...
-
-    async def set_password_hash(self, account_id: str, password_hash: str) -> None: ...
+    async def set_password_hash(self, account_id: str, old: str, new: str) -> None:
+        """Replace a hash if it is still the old one."""
 
 
 class Accounts:
@@ -61,12 +43,14 @@ class Accounts:
 
     def __init__(
         self,
+        directory: Directory,
         store: AccountStore,
         tokens: Tokens,
         passwords: Passwords,
         throttle: Throttle | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._directory = directory
         self._store = store
         self._tokens = tokens
         self._passwords = passwords
@@ -90,24 +74,20 @@ class Accounts:
         with self._counted("password"):
             return await self._check_password(name, password, peer)
 
-    async def login_token(self, text: str) -> Identity:
+    def login_token(self, text: str) -> Identity:
         """Sign in by API token.
 
         Raises:
             Unauthorized: it is none of ours, expired, revoked, or its account is disabled.
         """
         with self._counted("token"):
-            token = await self._tokens.verify(text)
-            account = await self._store.account(token.account_id)
+            token = self._tokens.verify(text)
+            account = self._directory.accounts.get(token.account_id)
             if account is None or not account.enabled:
                 raise Unauthorized("the account of this API token is disabled")
         expires_at_s = token.expires_at.timestamp() if token.expires_at else None
         credential = token_credential(token.id)
         return Identity(account.id, account.name, account.role, credential, expires_at_s)
-
-    async def names(self) -> Mapping[str, str]:
-        """Return all accounts' names by id."""
-        return await self._store.account_names()
 
     async def ensure_administrator(self, password: str | None) -> str | None:
         """Create the account `admin` if there is no account at all.
@@ -118,7 +98,7 @@ class Accounts:
         Returns:
             The random password, to be shown once; None if none was made.
         """
-        if await self._store.account_names():
+        if self._directory.accounts:
             return None
         made = None if password else random_password()
         account = Account(
@@ -129,7 +109,8 @@ class Accounts:
             enabled=True,
             created_at=self._now(),
         )
-        await self._store.add_account(account)
+        await self._store.put_account(account)
+        self._directory.put_account(account)
         return made
 
     @contextmanager
@@ -151,13 +132,27 @@ class Accounts:
         if len(name) > _NAME_LENGTH or not name.isprintable():  # no such account can be
             name = ""
         self._throttle.check(peer, name)
-        account = await self._store.account_named(name)
+        account = self._directory.account_named(name)
         password_hash = account.password_hash if account else None
         right = await self._passwords.verify(password, password_hash)
-        if account is None or not right or not account.enabled:
+        # as it is by now: it may have been disabled, or its password changed, meanwhile
+        account = self._directory.account_named(name)
+        if account is None or not account.enabled or account.password_hash != password_hash:
+            right = False
+        if account is None or password_hash is None or not right:
             self._throttle.failed(peer, name)
             raise Unauthorized(_WRONG)
         self._throttle.succeeded(peer, name)
-        if self._passwords.is_outdated(account.password_hash):
-            await self._store.set_password_hash(account.id, await self._passwords.hash(password))
+        if self._passwords.is_outdated(password_hash):
+            await self._hash_anew(account.id, password, password_hash)
+            account = self._directory.accounts.get(account.id)
+            if account is None or not account.enabled:
+                raise Unauthorized(_WRONG)
         return Identity(account.id, account.name, account.role, password_credential(account.id))
+
+    async def _hash_anew(self, account_id: str, password: str, old: str) -> None:
+        new = await self._passwords.hash(password)
+        await self._store.set_password_hash(account_id, old, new)
+        account = self._directory.accounts.get(account_id)
+        if account is not None and account.password_hash == old:
+            self._directory.put_account(replace(account, password_hash=new))

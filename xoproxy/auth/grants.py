@@ -27,7 +27,7 @@ from functools import lru_cache
 
 import msgspec
 
-from xoproxy.auth.permissions import SECRETS, VIEW, Role
+from xoproxy.auth.permissions import ALL, SECRETS, VIEW, Role
 from xoproxy.cache.derivation import anchors, dependents
 from xoproxy.cache.diff import split
 from xoproxy.cache.filter import Filter, FilterError, parse_filter
@@ -304,6 +304,11 @@ class Rights:
         """Tell whether something may be done to an object (see `permissions.PERMISSIONS`)."""
         allowed, denied = self._reaches(permission, state.pool)
         return bool(allowed) and _Judgement(allowed, denied, state).allows(entry)
+
+    @property
+    def administers(self) -> bool:
+        """Whether everything may be done everywhere: by who may change what others may."""
+        return self.allows_everywhere(ALL)
 
     def allows_everywhere(self, permission: str) -> bool:
         """Tell whether a permission is given on everything, and denied on nothing."""

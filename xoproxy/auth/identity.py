@@ -13,7 +13,7 @@ class Identity:
     Args:
         account_id: of his account.
         name: his user name.
-        role: what he may do.
+        role: that he has on everything; "" for none. What he may is what `Directory.rights` says.
         credential: what he proved it with, "token:<id>" or "password:<account id>"; when that is
             revoked, what was opened with it ends.
         expires_at_s: when the credential ends by itself, in seconds since 1970; None: never.
@@ -24,10 +24,6 @@ class Identity:
     role: str
     credential: str
     expires_at_s: float | None = None
-
-    @property
-    def is_administrator(self) -> bool:
-        return self.role == ADMINISTRATOR
 
 
 def token_credential(token_id: str) -> str:

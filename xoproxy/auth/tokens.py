@@ -9,8 +9,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -41,29 +41,35 @@ class ApiToken:
 class TokenStore(Protocol):
     """Where tokens last."""
 
-    async def add_token(self, token: ApiToken) -> None: ...
-
-    async def token(self, token_id: str) -> ApiToken | None: ...
-
     async def tokens(self) -> Sequence[ApiToken]:
         """Return those that are not revoked, oldest first."""
         ...
 
-    async def revoke_token(self, token_id: str, at: datetime) -> bool:
-        """Mark a token; tell whether there was one to revoke."""
-        ...
+    async def add_token(self, token: ApiToken) -> None: ...
 
-    async def note_token_use(self, token_id: str, at: datetime) -> None: ...
+    async def revoke_token(self, token_id: str, at: datetime) -> None: ...
+
+    async def note_token_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Keep when tokens were last used."""
 
 
 class Tokens:
-    """Issues, verifies and revokes API tokens."""
+    """Issues, verifies and revokes API tokens.
+
+    All that are good are held in memory (about 500 bytes each), so that a thousand clients which
+    come at once cost no statement; `note_uses` writes when they were used.
+    """
 
     def __init__(
-        self, store: TokenStore, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: TokenStore,
+        tokens: Iterable[ApiToken] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._now = now
+        self._tokens = {token.id: token for token in tokens}
+        self._uses: dict[str, datetime] = {}
 
     async def issue(
         self, account_id: str, name: str, lifetime: timedelta | None = None
@@ -84,16 +90,17 @@ class Tokens:
             expires_at=now + lifetime if lifetime else None,
         )
         await self._store.add_token(token)
+        self._tokens[token.id] = token
         return token, f"xop_{token.id}_{secret}"
 
-    async def verify(self, text: str) -> ApiToken:
+    def verify(self, text: str) -> ApiToken:
         """Return what is kept of the token that somebody presents.
 
         Raises:
             Unauthorized: it is none of ours, expired or revoked.
         """
         shape = _SHAPE.fullmatch(text)
-        token = await self._store.token(shape[1]) if shape else None
+        token = self._tokens.get(shape[1]) if shape else None
         if shape is None or token is None:
             raise Unauthorized("the API token is unknown")
         if not hmac.compare_digest(token.secret_digest, _digest(shape[2])):
@@ -103,13 +110,21 @@ class Tokens:
             raise Unauthorized("the API token was revoked; create another one")
         if token.expires_at and token.expires_at <= now:
             raise Unauthorized("the API token has expired; create another one")
-        # to the minute is enough for "is it still in use?", and spares a write per sign-in
+        # to the minute is enough for "is it still in use?"
         if token.last_used_at is None or now - token.last_used_at >= _USE_NOTED_EVERY:
-            await self._store.note_token_use(token.id, now)
+            self._tokens[token.id] = replace(token, last_used_at=now)
+            self._uses[token.id] = now
         return token
 
-    async def list(self) -> Sequence[ApiToken]:
-        return await self._store.tokens()
+    def list(self) -> Sequence[ApiToken]:
+        """Return those that are not revoked, oldest first."""
+        return [token for token in self._tokens.values() if token.revoked_at is None]
+
+    async def note_uses(self) -> None:
+        """Write down which tokens were used since the last time."""
+        if self._uses:
+            uses, self._uses = self._uses, {}
+            await self._store.note_token_uses(uses)
 
     async def revoke(self, token_id: str) -> str:
         """Revoke a token for ever.
@@ -120,9 +135,18 @@ class Tokens:
         Raises:
             RequestRefused: NOT_FOUND.
         """
-        if not await self._store.revoke_token(token_id, self._now()):
+        token = self._tokens.get(token_id)
+        if token is None or token.revoked_at is not None:
             raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no API token {token_id!r}")
+        now = self._now()
+        await self._store.revoke_token(token_id, now)
+        self._tokens[token_id] = replace(self._tokens[token_id], revoked_at=now)
         return token_credential(token_id)
+
+    def forget(self, account_id: str) -> None:
+        """Drop the tokens of an account that was removed."""
+        for token in [t for t in self._tokens.values() if t.account_id == account_id]:
+            del self._tokens[token.id]
 
 
 def _random(length: int) -> str:

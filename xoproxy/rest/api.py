@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from pydantic import TypeAdapter, ValidationError
 
-from xoproxy.auth import Accounts, Identity, Tokens, is_foreign_page
+from xoproxy.auth import Accounts, Directory, Identity, Tokens, is_foreign_page
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 from xoproxy.rest.openapi import openapi
 from xoproxy.rest.operations import Operation, Request
@@ -29,6 +29,7 @@ _BODY_TIMEOUT_S = 10.0
 
 def api_application(
     accounts: Accounts,
+    directory: Directory,
     tokens: Tokens,
     registry: Registry,
     revoked: Revoked,
@@ -38,6 +39,7 @@ def api_application(
 
     Args:
         accounts: signs requests in.
+        directory: says what they may.
         tokens: the API tokens to administer.
         registry: the pools to administer.
         revoked: told of each revoked credential.
@@ -45,7 +47,7 @@ def api_application(
     """
     operations = (
         *Pools(registry).operations(),
-        *TokenOperations(accounts, tokens, revoked).operations(),
+        *TokenOperations(directory, tokens, revoked).operations(),
     )
     document = openapi(operations)
 
@@ -55,12 +57,17 @@ def api_application(
     application = web.Application(middlewares=[problems])
     application.router.add_get("/openapi.json", describe)
     for operation in operations:
-        handler = _handler(operation, accounts, trusted_origins)
+        handler = _handler(operation, accounts, directory, trusted_origins)
         application.router.add_route(operation.method, operation.path, handler)
     return application
 
 
-def _handler(operation: Operation, accounts: Accounts, trusted_origins: Collection[str]) -> Handler:
+def _handler(
+    operation: Operation,
+    accounts: Accounts,
+    directory: Directory,
+    trusted_origins: Collection[str],
+) -> Handler:
     write: Callable[[Any], bytes] | None = (
         TypeAdapter(operation.answer).dump_json if operation.answer else None
     )
@@ -73,7 +80,7 @@ def _handler(operation: Operation, accounts: Accounts, trusted_origins: Collecti
                 "server.trusted_origins",
             )
         identity = await authenticate(request, accounts)
-        if not identity.is_administrator:
+        if not directory.rights(identity.account_id).administers:
             raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
         body = await _body(request, operation)
         result = await operation.run(Request(identity, request.match_info, body))
@@ -96,7 +103,7 @@ async def authenticate(request: web.Request, accounts: Accounts) -> Identity:
     scheme, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     match scheme.lower():
         case "bearer":
-            return await accounts.login_token(value.strip())
+            return accounts.login_token(value.strip())
         case "basic":
             try:
                 text = base64.b64decode(value.strip(), validate=True).decode()

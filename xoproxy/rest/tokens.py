@@ -8,7 +8,7 @@ from typing import Annotated
 import structlog
 from pydantic import Field
 
-from xoproxy.auth import Accounts, ApiToken, Tokens
+from xoproxy.auth import ApiToken, Directory, Tokens
 from xoproxy.rest.operations import Answer, Body, Moment, Name, Operation, Request
 
 _log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ class TokenAdd(Body):
 class TokenOperations:
     """The operations on API tokens."""
 
-    def __init__(self, accounts: Accounts, tokens: Tokens, revoked: Revoked) -> None:
-        self._accounts = accounts
+    def __init__(self, directory: Directory, tokens: Tokens, revoked: Revoked) -> None:
+        self._directory = directory
         self._tokens = tokens
         self._revoked = revoked
 
@@ -82,8 +82,8 @@ class TokenOperations:
         )
 
     async def _list(self, _request: Request) -> Sequence[TokenInfo]:
-        names = await self._accounts.names()
-        return [_info(token, names[token.account_id]) for token in await self._tokens.list()]
+        accounts = self._directory.accounts
+        return [_info(token, accounts[token.account_id].name) for token in self._tokens.list()]
 
     async def _add(self, request: Request) -> NewToken:
         new: TokenAdd = request.body

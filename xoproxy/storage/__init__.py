@@ -1,8 +1,8 @@
-"""What lasts: accounts, API tokens, pools and the signing key, in a SQL database.
+"""What lasts: accounts, groups, grants, API tokens, pools and the signing key, in a SQL database.
 
     open_storage -- Database (engine, transactions, migrations)
                  -- Keyring (key file: encrypts what the database must not show)
-                 -- StoredAccounts, StoredTokens   fit auth's AccountStore and TokenStore
+                 -- StoredDirectory, StoredTokens  fit auth's DirectoryStore and TokenStore
                  -- StoredPools                    connection data of pools, passwords encrypted
 
 Tables (schema.py) and statements are plain SQL that every database knows; what is SQLite's own is

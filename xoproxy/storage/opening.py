@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xoproxy.errors import ConfigError
-from xoproxy.storage.accounts import StoredAccounts
 from xoproxy.storage.database import Database, migrate, open_database
+from xoproxy.storage.directory import StoredDirectory
 from xoproxy.storage.keyring import Keyring, SealBroken, create_key, read_key
 from xoproxy.storage.pools import StoredPools
 from xoproxy.storage.schema import sealed_secrets
@@ -34,7 +34,7 @@ class Storage:
     """
 
     database: Database
-    accounts: StoredAccounts
+    directory: StoredDirectory
     tokens: StoredTokens
     pools: StoredPools
     signing_key: bytes
@@ -64,7 +64,7 @@ async def open_storage(url: str, key_path: Path) -> AsyncIterator[Storage]:
             raise ConfigError(f"storage: cannot use the database: {error.orig}") from error
         yield Storage(
             database,
-            StoredAccounts(database),
+            StoredDirectory(database),
             StoredTokens(database),
             StoredPools(database, keyring),
             signing_key,

@@ -61,6 +61,51 @@ accounts = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+group_accounts = Table(
+    "group_accounts",
+    metadata,
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+)
+
+group_groups = Table(
+    "group_groups",
+    metadata,
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("inner_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("permissions", Text, nullable=False),  # separated by spaces
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    # to an account or to a group: one of the two
+    Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), index=True),
+    Column("role", String(255), nullable=False),  # built in, or of `roles`
+    Column("kind", String(16), nullable=False),  # of the scope: auth.grants.Kind
+    # no foreign key: who removes a pool and adds it again has another one
+    Column("pool_id", String(16)),
+    Column("value", Text, nullable=False),
+    Column("deny", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 api_tokens = Table(
     "api_tokens",
     metadata,

@@ -1,13 +1,17 @@
 """API tokens in the database: fits `auth.TokenStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+import structlog
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from xoproxy.auth import ApiToken
 from xoproxy.storage.database import Database
 from xoproxy.storage.schema import api_tokens
+
+_log = structlog.get_logger(__name__)
 
 
 class StoredTokens:
@@ -21,12 +25,6 @@ class StoredTokens:
         async with self._database.writing() as connection:
             await connection.execute(insert(api_tokens).values(row))
 
-    async def token(self, token_id: str) -> ApiToken | None:
-        query = select(api_tokens).where(api_tokens.c.id == token_id)
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return ApiToken(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
-
     async def tokens(self) -> Sequence[ApiToken]:
         query = (
             select(api_tokens)
@@ -37,16 +35,21 @@ class StoredTokens:
             rows = (await connection.execute(query)).all()
         return [ApiToken(**row._mapping) for row in rows]  # noqa: SLF001
 
-    async def revoke_token(self, token_id: str, at: datetime) -> bool:
-        statement = (
-            update(api_tokens)
-            .where(api_tokens.c.id == token_id, api_tokens.c.revoked_at.is_(None))
-            .values(revoked_at=at)
-        )
-        async with self._database.writing() as connection:
-            return (await connection.execute(statement)).rowcount == 1
-
-    async def note_token_use(self, token_id: str, at: datetime) -> None:
+    async def revoke_token(self, token_id: str, at: datetime) -> None:
         statement = update(api_tokens).where(api_tokens.c.id == token_id)
         async with self._database.writing() as connection:
-            await connection.execute(statement.values(last_used_at=at))
+            await connection.execute(statement.values(revoked_at=at))
+
+    async def note_token_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Keep when tokens were last used, if the database can be written just now."""
+        statement = (
+            update(api_tokens)
+            .where(api_tokens.c.id == bindparam("token"))
+            .values(last_used_at=bindparam("at"))
+        )
+        rows = [{"token": token_id, "at": at} for token_id, at in uses.items()]
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(statement, rows)
+        except (SQLAlchemyError, TimeoutError) as error:  # nobody waits for it, and it may pass
+            _log.warning("token uses not written", cause=type(error).__name__)

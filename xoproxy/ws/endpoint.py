@@ -45,6 +45,8 @@ _DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_ta
 _OVERSIZE_FACTOR = 4
 _RETRY_S = 10.0
 """When to try again while there are too many sessions."""
+_JUDGED_AT_ONCE = 20
+"""Connections whose views are judged by other rights before the rest of the proxy has its turn."""
 _SERVER = f"xoproxy/{__version__}"
 
 
@@ -60,6 +62,10 @@ class Authenticator(Protocol):
 
 class Principal(User, Protocol):
     """A user and the credential by which he came."""
+
+    @property
+    def account_id(self) -> str:
+        """Of the user's account."""
 
     @property
     def credential(self) -> str:
@@ -349,6 +355,8 @@ class Endpoint:
         self.endings = Endings()
         self._trusted_origins = trusted_origins
         self._empty = asyncio.Event()
+        self._unjudged: dict[Connection, None] = {}
+        self._rights_changed = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and serve the connection until it ends."""
@@ -395,6 +403,31 @@ class Endpoint:
         for connection in self.connections:
             if connection.session is not None:
                 connection.session.pool_added(pool)
+
+    def rights_changed(self, account_ids: set[str]) -> None:
+        """Have what these accounts see judged anew, by `judge`."""
+        for connection in self.connections:
+            if connection.principal is not None and connection.principal.account_id in account_ids:
+                self._unjudged[connection] = None
+                self._rights_changed.set()
+
+    async def judge(self) -> None:
+        """Let changed rights act on open connections, many of which do not stall the rest."""
+        while True:
+            await self._rights_changed.wait()
+            self._rights_changed.clear()
+            while self._unjudged:
+                for connection in list(self._unjudged)[:_JUDGED_AT_ONCE]:
+                    del self._unjudged[connection]
+                    if connection.session is not None and not connection.client.closed:
+                        connection.session.rights_changed()
+                await asyncio.sleep(0)
+
+    def account_ended(self, account_id: str) -> None:
+        """Close whatever an account opened: it is disabled, or there is none any more."""
+        for connection in list(self.connections):
+            if connection.principal is not None and connection.principal.account_id == account_id:
+                connection.client.close(CloseCode.CREDENTIAL_REVOKED, "account disabled")
 
     def revoked(self, credential: str) -> None:
         """Close what a credential opened."""
