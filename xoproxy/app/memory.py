@@ -5,6 +5,9 @@ pools are is not ours to choose, and all bounds together may be more than there 
 the process is weighed. From 85 % of what it may have, nobody new is let in: who is there goes on.
 From 95 %, history is given up, the oldest first, until half of it is left: whoever was away for
 long loads anew. Under 80 % all is as before.
+
+Once a minute what is free inside the process goes back to the system, which the C library does not
+do by itself: without that, each burst of work leaves the process a little larger.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ _ENOUGH, _SHORT, _VERY_SHORT = 0.80, 0.85, 0.95
 _RETRY_S = 30.0
 _SHRINK_PAUSE_S = 10.0
 """Between two reductions: what the first one freed must show before there is another."""
+_GIVE_BACK_S = 60.0
 _DROPPED_BYTES = 256 << 10
 """Of history per step: a millisecond or two."""
 _LEAST_HISTORY_BYTES = 1 << 20
@@ -64,6 +68,7 @@ class MemoryGuard:
         endpoint: lets clients in.
         journals: all history.
         weigh: what the process has; None for not known.
+        give_back: returns what is free to the system; takes a millisecond for 60 MB in pieces.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class MemoryGuard:
         endpoint: Endpoint,
         journals: JournalBudget,
         weigh: Callable[[], int | None] = resident_bytes,
+        give_back: Callable[[], None] | None = None,
     ) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
@@ -80,13 +86,19 @@ class MemoryGuard:
         self._journals = journals
         self._usual_journal_bytes = journals.total_bytes
         self._weigh = weigh
+        self._give_back = give_back or _give_back
         self._pause_s = 0.0
+        self._give_back_in_s = _GIVE_BACK_S
 
     async def run(self) -> None:
         while True:
             await self.look()
             await asyncio.sleep(_INTERVAL_S)
             self._pause_s -= _INTERVAL_S
+            self._give_back_in_s -= _INTERVAL_S
+            if self._give_back_in_s <= 0:
+                self._give_back_in_s = _GIVE_BACK_S
+                await asyncio.to_thread(self._give_back)
 
     async def look(self) -> None:
         """Weigh the process, and do what follows."""
@@ -114,11 +126,11 @@ class MemoryGuard:
             journals.total_bytes = max(goal, journals.used_bytes - _DROPPED_BYTES)
             journals.enforce()
             await asyncio.sleep(0)
-        await asyncio.to_thread(_give_back)
+        await asyncio.to_thread(self._give_back)
         _log.warning("history given up", before=before, after=journals.used_bytes)
 
 
 def _give_back() -> None:
-    """Return free memory to the system, which glibc does not do by itself."""
+    """Return free memory to the system."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

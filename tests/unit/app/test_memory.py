@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import suppress
 from unittest.mock import sentinel
 
 import pytest
@@ -86,6 +87,16 @@ async def test_what_cannot_be_weighed_is_left_alone(budget):
     guard = MemoryGuard(1, door, budget, lambda: None)
     await guard.look()
     assert door.retry_after_s is None
+
+
+@pytest.mark.looptime
+async def test_free_memory_goes_back_to_the_system_each_minute(budget):
+    given_back = []
+    guard = MemoryGuard(100, endpoint(), budget, lambda: 1, lambda: given_back.append(True))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(190):
+            await guard.run()
+    assert len(given_back) == 3
 
 
 def test_the_process_and_the_machine_are_weighed():
