@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from xoproxy.auth import Accounts, Passwords, Tokens
+from xoproxy.auth import Accounts, Directory, Passwords, Tokens
 from xoproxy.model import PoolId
 from xoproxy.rest import (
     CheckReport,
@@ -100,6 +100,7 @@ class Administration:
 
     url: str
     storage: Storage
+    directory: Directory
     accounts: Accounts
     tokens: Tokens
     revoked: list[str] = field(default_factory=list)
@@ -114,21 +115,23 @@ class Administration:
 
 
 @asynccontextmanager
-async def administration(directory: Path) -> AsyncIterator[Administration]:
+async def administration(place: Path) -> AsyncIterator[Administration]:
     """Serve on a free port with an administrator `admin`."""
     passwords = Passwords()
     metrics = Metrics()
-    url = f"sqlite:///{directory}/xoproxy.db"
-    async with open_storage(url, directory / "storage.key") as storage:
+    url = f"sqlite:///{place}/xoproxy.db"
+    async with open_storage(url, place / "storage.key") as storage:
         tokens = Tokens(storage.tokens)
-        accounts = Accounts(storage.accounts, tokens, passwords)
+        directory = Directory()
+        accounts = Accounts(directory, storage.directory, tokens, passwords)
         metrics.add_source(
             lambda: [Sample("xoproxy_logins_total", n, key) for key, n in accounts.logins.items()]
         )
         await accounts.ensure_administrator(PASSWORD)
-        served = Administration("", storage, accounts, tokens)
+        served = Administration("", storage, directory, accounts, tokens)
         api = api_application(
             accounts,
+            directory,
             tokens,
             Registry(storage),
             served.revoked.append,

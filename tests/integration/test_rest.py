@@ -309,7 +309,8 @@ async def test_other_roles_may_do_nothing_here(server, stranger):
         enabled=True,
         created_at=datetime.now(UTC),
     )
-    await server.storage.accounts.add_account(account)
+    await server.storage.directory.put_account(account)
+    server.directory.put_account(account)
     _, text = await server.tokens.issue("v", "t")
     headers = {"Authorization": f"Bearer {text}"}
     for method, path in (

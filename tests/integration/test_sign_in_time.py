@@ -8,7 +8,7 @@ from aiohttp import ClientSession, web
 
 from tests.integration.support import JSON
 from xoproxy.app.identities import Principal
-from xoproxy.auth import Identity
+from xoproxy.auth import Directory, Identity
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.tokens import TokenSigner
 from xoproxy.ws.endpoint import ConnectionLimits, Endpoint
@@ -22,7 +22,7 @@ class SlowAuthenticator:
 
     async def by_token(self, token):
         await asyncio.sleep(3 * TIMEOUT_S)
-        return Principal(Identity("1", token, "administrator", "token:1", None))
+        return Principal(Identity("1", token, "", "token:1", None), Directory())
 
     async def by_password(self, username, password, otp, remote):
         del password, otp, remote

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -14,7 +15,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select, update
 
-from xoproxy.auth import Account, ApiToken
+from xoproxy.auth import Account, ApiToken, Group, KeptGrant, Kind, Role, Scope, by_filter
+from xoproxy.auth.grants import EVERYTHING
 from xoproxy.errors import ConfigError, ErrorCode, RequestRefused
 from xoproxy.model import PoolId
 from xoproxy.storage import open_storage
@@ -66,17 +68,16 @@ async def test_first_start_makes_private_files(place):
 async def test_everything_survives_a_restart(place):
     async with opened(place) as storage:
         signing_key = storage.signing_key
-        await storage.accounts.add_account(account())
+        await storage.directory.put_account(account())
         token = ApiToken("t1", "a1", "cli", b"\x00digest", NOW, expires_at=NOW + timedelta(days=1))
         await storage.tokens.add_token(token)
-        await storage.tokens.note_token_use("t1", NOW)
+        await storage.tokens.note_token_uses({"t1": NOW})
         first = await storage.pools.add("one", "https://one", "root", "pässwörd")
         second = await storage.pools.add("two", "https://two:4443", "root", "", enabled=False)
     async with opened(place) as storage:
         assert storage.signing_key == signing_key
-        assert await storage.accounts.account_named("admin") == account()
-        assert await storage.accounts.account("a1") == account()
-        stored = await storage.tokens.token("t1")
+        assert (await storage.directory.contents()).accounts == (account(),)
+        (stored,) = await storage.tokens.tokens()
         assert stored == ApiToken(
             "t1", "a1", "cli", b"\x00digest", NOW, NOW, NOW + timedelta(days=1), None
         )
@@ -89,9 +90,9 @@ async def test_everything_survives_a_restart(place):
 async def test_moments_are_stored_in_utc(place):
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5)))
     async with opened(place) as storage:
-        await storage.accounts.add_account(account())
+        await storage.directory.put_account(account())
         await storage.tokens.add_token(ApiToken("t1", "a1", "cli", b"d", elsewhere))
-        stored = await storage.tokens.token("t1")
+        (stored,) = await storage.tokens.tokens()
         assert stored.created_at == NOW
         assert stored.created_at.utcoffset() == timedelta(0)
 
@@ -134,14 +135,12 @@ async def test_taken_names_and_unknown_pools_are_refused(place):
     async with opened(place) as storage:
         await storage.pools.add("one", "https://one", "root", "x")
         two = await storage.pools.add("two", "https://two", "root", "x")
-        await storage.accounts.add_account(account())
         for attempt, code in (
             (storage.pools.add("one", "https://x", "root", "x"), ErrorCode.CONFLICT),
             (storage.pools.change(two.id, name="one"), ErrorCode.CONFLICT),
             (storage.pools.change(unknown, enabled=True), ErrorCode.NOT_FOUND),
             (storage.pools.change(unknown), ErrorCode.NOT_FOUND),
             (storage.pools.remove(unknown), ErrorCode.NOT_FOUND),
-            (storage.accounts.add_account(account(account_id="a2")), ErrorCode.CONFLICT),
         ):
             with pytest.raises(RequestRefused) as caught:
                 await attempt
@@ -151,16 +150,54 @@ async def test_taken_names_and_unknown_pools_are_refused(place):
 
 async def test_revoked_tokens_are_not_listed_and_go_with_their_account(place):
     async with opened(place) as storage:
-        await storage.accounts.add_account(account())
+        await storage.directory.put_account(account())
         for token_id in ("t1", "t2"):
             await storage.tokens.add_token(ApiToken(token_id, "a1", "cli", b"d", NOW))
-        assert await storage.tokens.revoke_token("t1", NOW)
-        assert not await storage.tokens.revoke_token("t1", NOW)
-        assert not await storage.tokens.revoke_token("t9", NOW)
+        await storage.tokens.revoke_token("t1", NOW)
         assert [token.id for token in await storage.tokens.tokens()] == ["t2"]
-        async with storage.database.writing() as connection:
-            await connection.execute(accounts.delete())
-        assert await storage.tokens.token("t1") is None  # foreign keys are enforced
+        await storage.directory.remove_account("a1")
+        assert await storage.tokens.tokens() == []  # foreign keys are enforced
+
+
+async def test_groups_roles_and_grants_are_kept_changed_and_removed(place):
+    staff = Group("g1", "staff", NOW, frozenset({"a1", "a2"}))
+    everybody = Group("g2", "everybody", NOW, frozenset(), frozenset({"g1"}))
+    role = Role("starter", frozenset({"view", "vm.power.start"}))
+    grants = (
+        KeptGrant("r1", "a1", "", "viewer", EVERYTHING, False, NOW),
+        KeptGrant("r2", "", "g1", "starter", Scope(Kind.OBJECT, PoolId("p"), "u"), True, NOW),
+        KeptGrant("r3", "", "g2", "viewer", by_filter("power_state:Running"), False, NOW),
+    )
+    async with opened(place) as storage:
+        directory = storage.directory
+        for name, account_id in (("admin", "a1"), ("bob", "a2")):
+            await directory.put_account(account(name, account_id))
+        for group in (staff, everybody):
+            await directory.put_group(group)
+        await directory.put_role(role)
+        for grant in grants:
+            await directory.add_grant(grant)
+    async with opened(place) as storage:
+        directory = storage.directory
+        found = await directory.contents()
+        assert (found.groups, found.roles, found.grants) == ((staff, everybody), (role,), grants)
+
+        await directory.put_account(replace(account(), enabled=False, role=""))
+        await directory.put_group(replace(staff, members=frozenset({"a2"})))
+        await directory.put_role(replace(role, permissions=frozenset({"*"})))
+        await directory.remove_grant("r1")
+        found = await directory.contents()
+        assert (found.accounts[0].enabled, found.accounts[0].role) == (False, "")
+        assert found.groups[0].members == {"a2"}
+        assert found.roles == (Role("starter", frozenset({"*"})),)
+        assert found.grants == grants[1:]
+
+        await directory.remove_account("a2")
+        await directory.remove_group("g1")
+        await directory.remove_role("starter")
+        found = await directory.contents()
+        assert found.groups == (replace(everybody, groups=frozenset()),)
+        assert (found.roles, found.grants) == ((), grants[2:])
 
 
 async def test_a_failed_transaction_leaves_nothing(place):
@@ -174,7 +211,7 @@ async def test_a_failed_transaction_leaves_nothing(place):
     async with opened(place) as storage:
         with pytest.raises(ZeroDivisionError):
             await fail_after_writing(storage.database)
-        assert await storage.accounts.account_names() == {}
+        assert (await storage.directory.contents()).accounts == ()
 
 
 async def test_concurrent_writers_all_succeed(place):
