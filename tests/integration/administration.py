@@ -10,6 +10,7 @@ from typing import Literal
 from aiohttp import web
 
 from xoproxy.auth import Accounts, Directory, Passwords, Tokens
+from xoproxy.auth import Administration as Changes
 from xoproxy.model import PoolId
 from xoproxy.rest import (
     CheckReport,
@@ -18,6 +19,7 @@ from xoproxy.rest import (
     PoolChange,
     PoolInfo,
     PoolLookAt,
+    Services,
     api_application,
     health_routes,
 )
@@ -95,6 +97,24 @@ def _info(pool: PoolConfig) -> PoolInfo:
 
 
 @dataclass
+class Told:
+    """Notes what open connections would be told."""
+
+    judged: list[set[str]] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    credentials: list[str] = field(default_factory=list)
+
+    def rights_changed(self, account_ids: set[str]) -> None:
+        self.judged.append(account_ids)
+
+    def account_ended(self, account_id: str) -> None:
+        self.ended.append(account_id)
+
+    def revoked(self, credential: str) -> None:
+        self.credentials.append(credential)
+
+
+@dataclass
 class Administration:
     """A running server, and what tests look at."""
 
@@ -103,11 +123,15 @@ class Administration:
     directory: Directory
     accounts: Accounts
     tokens: Tokens
-    revoked: list[str] = field(default_factory=list)
+    told: Told
     reasons: list[str] = field(default_factory=list)
 
     async def unready(self):
         return self.reasons
+
+    @property
+    def revoked(self) -> list[str]:
+        return self.told.credentials
 
     @property
     def port(self) -> int:
@@ -128,15 +152,17 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
             lambda: [Sample("xoproxy_logins_total", n, key) for key, n in accounts.logins.items()]
         )
         await accounts.ensure_administrator(PASSWORD)
-        served = Administration("", storage, directory, accounts, tokens)
-        api = api_application(
+        told = Told()
+        served = Administration("", storage, directory, accounts, tokens, told)
+        services = Services(
             accounts,
             directory,
+            Changes(directory, storage.directory, passwords, told),
             tokens,
             Registry(storage),
-            served.revoked.append,
-            ("https://trusted.example",),
+            told.revoked,
         )
+        api = api_application(services, ("https://trusted.example",))
         application = web.Application()
         application.add_subapp("/api/v1", api)
         application.add_routes(health_routes(served, metrics.exposition))

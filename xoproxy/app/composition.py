@@ -23,7 +23,7 @@ from xoproxy.app.identities import Authenticator
 from xoproxy.app.memory import MemoryGuard, available_bytes
 from xoproxy.app.numbers import Caller, Numbers
 from xoproxy.app.registry import Readiness, Registry
-from xoproxy.auth import Accounts, Directory, Passwords, Tokens
+from xoproxy.auth import Accounts, Administration, Directory, Passwords, Tokens
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -32,7 +32,7 @@ from xoproxy.model import PoolId
 from xoproxy.pool.link import LinkState
 from xoproxy.pool.supervisor import Supervisor
 from xoproxy.pool.trust import authorities
-from xoproxy.rest import api_application, health_routes
+from xoproxy.rest import Services, api_application, health_routes
 from xoproxy.rest.page import routes as page_routes
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.tokens import TokenSigner
@@ -98,7 +98,9 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         )
         collector = stack.enter_context(Collector())
         yield await stack.enter_async_context(
-            _serving(settings, storage, directory, accounts, tokens, histories, collector)
+            _serving(
+                settings, storage, passwords, directory, accounts, tokens, histories, collector
+            )
         )
 
 
@@ -106,6 +108,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
 async def _serving(
     settings: Settings,
     storage: Storage,
+    passwords: Passwords,
     directory: Directory,
     accounts: Accounts,
     tokens: Tokens,
@@ -151,6 +154,7 @@ async def _serving(
             options.connection_limits(limits),
             settings.server.trusted_origins,
         )
+        administration = Administration(directory, storage.directory, passwords, endpoint)
         registry = Registry(
             storage.pools, supervisor, hub, endpoint, own, budget, histories, settings.pool_link
         )
@@ -182,11 +186,7 @@ async def _serving(
         application.add_subapp(
             "/api/v1",
             api_application(
-                accounts,
-                directory,
-                tokens,
-                registry,
-                endpoint.revoked,
+                Services(accounts, directory, administration, tokens, registry, endpoint.revoked),
                 settings.server.trusted_origins,
             ),
         )

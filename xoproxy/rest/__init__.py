@@ -9,7 +9,7 @@ openapi.py      the same operations as OpenAPI 3.1
 health.py       /healthz, /readyz, /metrics
 """
 
-from xoproxy.rest.api import api_application
+from xoproxy.rest.api import Services, api_application
 from xoproxy.rest.health import Readiness, health_routes
 from xoproxy.rest.pool_models import (
     CertificateInfo,
@@ -34,6 +34,7 @@ __all__ = [
     "PoolProblem",
     "Readiness",
     "Registry",
+    "Services",
     "api_application",
     "health_routes",
 ]

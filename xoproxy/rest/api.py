@@ -9,13 +9,21 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
 from pydantic import TypeAdapter, ValidationError
 
-from xoproxy.auth import Accounts, Directory, Identity, Tokens, is_foreign_page
+from xoproxy.auth import (
+    Accounts,
+    Administration,
+    Directory,
+    Identity,
+    Tokens,
+    is_foreign_page,
+)
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 from xoproxy.rest.openapi import openapi
 from xoproxy.rest.operations import Operation, Request
@@ -27,27 +35,37 @@ _BODY_BYTES = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
 
 
-def api_application(
-    accounts: Accounts,
-    directory: Directory,
-    tokens: Tokens,
-    registry: Registry,
-    revoked: Revoked,
-    trusted_origins: Collection[str] = (),
-) -> web.Application:
-    """Build the application to be mounted at /api/v1.
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the operations work on.
 
     Args:
         accounts: signs requests in.
         directory: says what they may.
-        tokens: the API tokens to administer.
-        registry: the pools to administer.
-        revoked: told of each revoked credential.
+        administration: changes what the directory holds.
+        tokens: the API tokens.
+        registry: the pools.
+        revoked: told of each revoked token.
+    """
+
+    accounts: Accounts
+    directory: Directory
+    administration: Administration
+    tokens: Tokens
+    registry: Registry
+    revoked: Revoked
+
+
+def api_application(services: Services, trusted_origins: Collection[str] = ()) -> web.Application:
+    """Build the application to be mounted at /api/v1.
+
+    Args:
+        services: what the operations work on.
         trusted_origins: web origins whose pages may use the API beside our own.
     """
     operations = (
-        *Pools(registry).operations(),
-        *TokenOperations(directory, tokens, revoked).operations(),
+        *Pools(services.registry).operations(),
+        *TokenOperations(services.directory, services.tokens, services.revoked).operations(),
     )
     document = openapi(operations)
 
@@ -57,17 +75,12 @@ def api_application(
     application = web.Application(middlewares=[problems])
     application.router.add_get("/openapi.json", describe)
     for operation in operations:
-        handler = _handler(operation, accounts, directory, trusted_origins)
+        handler = _handler(operation, services, trusted_origins)
         application.router.add_route(operation.method, operation.path, handler)
     return application
 
 
-def _handler(
-    operation: Operation,
-    accounts: Accounts,
-    directory: Directory,
-    trusted_origins: Collection[str],
-) -> Handler:
+def _handler(operation: Operation, services: Services, trusted_origins: Collection[str]) -> Handler:
     write: Callable[[Any], bytes] | None = (
         TypeAdapter(operation.answer).dump_json if operation.answer else None
     )
@@ -79,8 +92,8 @@ def _handler(
                 "a page of another origin may not use the API; if it is yours, add its origin to "
                 "server.trusted_origins",
             )
-        identity = await authenticate(request, accounts)
-        if not directory.rights(identity.account_id).administers:
+        identity = await authenticate(request, services.accounts)
+        if not services.directory.rights(identity.account_id).administers:
             raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
         body = await _body(request, operation)
         result = await operation.run(Request(identity, request.match_info, body))
