@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from xoproxy.auth.grants import EVERYTHING, Grant, Rights, Scope
+from xoproxy.auth.identity import Identity
+from xoproxy.auth.own_objects import Belongings, Follower
 from xoproxy.auth.permissions import BUILT_IN, Role
 
 
@@ -20,6 +22,9 @@ class Account:
 
     Args:
         role: name of the role that he has on everything; "" for none: then only grants count.
+        must_change: whoever signs in with the password may do nothing but choose another one.
+        generation: one more whenever all his browser sessions end at once; those of before are
+            over, even if the proxy ends before it has forgotten them one by one.
     """
 
     id: str
@@ -28,6 +33,8 @@ class Account:
     password_hash: str = field(repr=False)
     enabled: bool
     created_at: datetime
+    must_change: bool = False
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,15 @@ class Directory:
         self._groups = {group.id: group for group in contents.groups}
         self._roles = {**BUILT_IN, **{role.name: role for role in contents.roles}}
         self._grants = {grant.id: grant for grant in contents.grants}
-        self._rights: dict[str, Rights] = {}
+        self._rights: dict[str, dict[str, Rights]] = {}
+        """By account, then by the role that bounds them ("" for none)."""
+        self._followers: list[Follower] = []
+
+    def follow(self, follower: Follower) -> None:
+        """Tell somebody all that there is, and each change from now on."""
+        self._followers.append(follower)
+        parts = (self._accounts, self._groups, self._roles, self._grants)
+        follower.changed([item for part in parts for item in part.values()], ())
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -136,15 +151,30 @@ class Directory:
                 seen |= group.groups
         return found
 
-    def rights(self, account_id: str) -> Rights:
-        """Return what an account may; nothing if there is none, or it is disabled."""
+    def rights(self, account_id: str, within: str = "") -> Rights:
+        """Return what an account may; nothing if there is none, or it is disabled.
+
+        Args:
+            account_id: whose.
+            within: name of a role: no more than its permissions; nothing if there is no such role.
+        """
         account = self._accounts.get(account_id)
         if account is None or not account.enabled:
             return _NOTHING
-        rights = self._rights.get(account_id)
-        if rights is None:
-            rights = self._rights[account_id] = Rights(self._grants_of(account))
-        return rights
+        known = self._rights.setdefault(account_id, {})
+        if within not in known:
+            bound = self._roles.get(within)
+            known[within] = (
+                _NOTHING if within and bound is None else self._rights_of(account, bound)
+            )
+        return known[within]
+
+    def rights_of(self, identity: Identity) -> Rights:
+        """Return what somebody may by the credential that he came with."""
+        account = self._accounts.get(identity.account_id)
+        if account is not None and account.must_change and identity.by_password:
+            return _NOTHING
+        return self.rights(identity.account_id, identity.within)
 
     # --- changes: each returns the ids of the accounts whose rights may be others now -----------
 
@@ -154,44 +184,53 @@ class Directory:
             del self._names[before.name]
         self._accounts[account.id] = account
         self._names[account.name] = account
-        same = before is not None and (before.role, before.enabled, before.name) == (
-            account.role,
-            account.enabled,
-            account.name,
+        self._tell(account)
+        same = before is not None and before == replace(
+            account, password_hash=before.password_hash, generation=before.generation
         )
         return set() if same else self._changed({account.id})
 
     def remove_account(self, account_id: str) -> set[str]:
         account = self._accounts.pop(account_id)
         del self._names[account.name]
-        for group in list(self._groups.values()):
-            if account_id in group.members:
-                self._groups[group.id] = replace(group, members=group.members - {account_id})
-        self._drop_grants(g for g in self._grants.values() if g.account_id == account_id)
+        without = [
+            replace(group, members=group.members - {account_id})
+            for group in self._groups.values()
+            if account_id in group.members
+        ]
+        self._groups.update((group.id, group) for group in without)
+        grants = self._drop_grants(g for g in self._grants.values() if g.account_id == account_id)
+        self._tell(*without, removed=[account, *grants])
         return self._changed({account_id})
 
     def put_group(self, group: Group) -> set[str]:
         before = self.members_of(group.id)
         self._groups[group.id] = group
+        self._tell(group)
         return self._changed(before | self.members_of(group.id))
 
     def remove_group(self, group_id: str) -> set[str]:
         members = self.members_of(group_id)
-        del self._groups[group_id]
-        for group in list(self._groups.values()):
-            if group_id in group.groups:
-                self._groups[group.id] = replace(group, groups=group.groups - {group_id})
-        self._drop_grants(g for g in self._grants.values() if g.group_id == group_id)
+        removed = self._groups.pop(group_id)
+        without = [
+            replace(group, groups=group.groups - {group_id})
+            for group in self._groups.values()
+            if group_id in group.groups
+        ]
+        self._groups.update((group.id, group) for group in without)
+        grants = self._drop_grants(g for g in self._grants.values() if g.group_id == group_id)
+        self._tell(*without, removed=[removed, *grants])
         return self._changed(members)
 
     def put_role(self, role: Role) -> set[str]:
         self._roles[role.name] = role
+        self._tell(role)
         return self._changed(self._holders(role.name))
 
     def remove_role(self, name: str) -> set[str]:
-        """Forget a role that nobody has (see `is_in_use`)."""
-        del self._roles[name]
-        return set()
+        """Forget a role that nobody has (see `is_in_use`); what is bound by it may nothing now."""
+        self._tell(removed=[self._roles.pop(name)])
+        return self._changed(self._holders(name))
 
     def is_in_use(self, role: str) -> bool:
         return any(account.role == role for account in self._accounts.values()) or any(
@@ -200,10 +239,12 @@ class Directory:
 
     def put_grant(self, grant: KeptGrant) -> set[str]:
         self._grants[grant.id] = grant
+        self._tell(grant)
         return self._changed(self._concerned(grant))
 
     def remove_grant(self, grant_id: str) -> set[str]:
         grant = self._grants.pop(grant_id)
+        self._tell(removed=[grant])
         return self._changed(self._concerned(grant))
 
     def would_be_circular(self, group: Group) -> bool:
@@ -217,6 +258,12 @@ class Directory:
             queue += held - seen
             seen |= held
         return False
+
+    def _rights_of(self, account: Account, bound: Role | None) -> Rights:
+        grants = tuple(self._grants_of(account))
+        groups = frozenset(group.id for group in self.groups_of(account.id))
+        ids = frozenset(grant.id for grant in grants if grant.id)
+        return Rights(grants, bound, Belongings(account.id, groups, ids))
 
     def _grants_of(self, account: Account) -> Iterator[Grant]:
         user = f"user {account.name}"
@@ -233,14 +280,21 @@ class Directory:
 
     def _holders(self, role: str) -> set[str]:
         found = {account.id for account in self._accounts.values() if account.role == role}
+        found |= {account_id for account_id, known in self._rights.items() if role in known}
         for grant in self._grants.values():
             if grant.role == role:
                 found |= self._concerned(grant)
         return found
 
-    def _drop_grants(self, grants: Iterable[KeptGrant]) -> None:
-        for grant in list(grants):
+    def _drop_grants(self, grants: Iterable[KeptGrant]) -> list[KeptGrant]:
+        dropped = list(grants)
+        for grant in dropped:
             del self._grants[grant.id]
+        return dropped
+
+    def _tell(self, *put: object, removed: Iterable[object] = ()) -> None:
+        for follower in self._followers:
+            follower.changed(put, removed)
 
     def _changed(self, account_ids: set[str]) -> set[str]:
         for account_id in account_ids:

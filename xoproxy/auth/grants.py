@@ -27,6 +27,7 @@ from functools import lru_cache
 
 import msgspec
 
+from xoproxy.auth.own_objects import Belongings, OwnSight, Pools
 from xoproxy.auth.permissions import ALL, SECRETS, VIEW, Role
 from xoproxy.cache.derivation import anchors, dependents
 from xoproxy.cache.diff import split
@@ -38,8 +39,10 @@ from xoproxy.cache.state import State
 from xoproxy.cache.terms import ANY, Conditions, Equals, conditions_of
 from xoproxy.cache.view import Everything, Visibility
 from xoproxy.errors import ErrorCode, RequestRefused
-from xoproxy.model import Entry, PoolId, Ref, XapiClass
+from xoproxy.model import PROXY_POOL, Entry, PoolId, Ref, XapiClass
 
+_NOT_NAMED = PoolId("")
+"""Stands for a pool that no grant names."""
 _TAGS = "tags"
 _decode = msgspec.json.Decoder().decode
 
@@ -175,8 +178,8 @@ class Reach:
         if not (self.tags or self.filters):
             return False
         fields = split(entry.raw)
-        raw = fields.get(_TAGS) if self.tags else None
-        if raw is not None and not self.tags.isdisjoint(_decode(raw)):
+        tags = _decode(fields[_TAGS]) if self.tags and _TAGS in fields else None
+        if isinstance(tags, list) and not self.tags.isdisjoint(tags):
             return True
         return any(
             entry.cls in classes and expression.matches(entry.cls, fields, _nowhere)
@@ -288,10 +291,19 @@ class Rights:
 
     Args:
         grants: all that somebody has, by himself or by his groups.
+        bound: a role beyond whose permissions he may nothing; None: no such bound.
+        his: what is his own among what the proxy owns; None: he is nobody (any more).
     """
 
-    def __init__(self, grants: Iterable[Grant]) -> None:
+    def __init__(
+        self,
+        grants: Iterable[Grant],
+        bound: Role | None = None,
+        his: Belongings | None = None,
+    ) -> None:
         self.grants = tuple(grants)
+        self._bound = bound
+        self._his = his
         self._sights: dict[PoolId, Visibility | None] = {}
 
     def visibility(self, pool: PoolId) -> Visibility | None:
@@ -307,20 +319,23 @@ class Rights:
 
     @property
     def administers(self) -> bool:
-        """Whether everything may be done everywhere: by who may change what others may."""
-        return self.allows_everywhere(ALL)
+        """Whether everything may be done everywhere: by who may change what others may.
+
+        Any denial at all ends that: it would be none for somebody who can take it back.
+        """
+        return self.allows_everywhere(ALL) and not any(grant.deny for grant in self.grants)
 
     def allows_everywhere(self, permission: str) -> bool:
         """Tell whether a permission is given on everything, and denied on nothing."""
-        concerned = [grant for grant in self.grants if grant.role.has(permission)]
+        concerned = self._about(permission)
         given = [g for g in concerned if g.scope.kind is Kind.EVERYTHING and not g.deny]
         return bool(given) and not any(grant.deny for grant in concerned)
 
     def why(self, permission: str, state: State, entry: Entry) -> Iterator[tuple[Grant, Entry]]:
         """Name the grants that decide about an object, denials first, each with what it is on."""
         for deny in (True, False):
-            for grant in self.grants:
-                if grant.deny is deny and grant.role.has(permission):
+            for grant in self._about(permission):
+                if grant.deny is deny:
                     reach = Reach.of([grant.scope], state.pool)
                     queue, seen = [entry], {entry.ref}
                     while queue:
@@ -333,7 +348,15 @@ class Rights:
                                 seen.add(anchor.ref)
                                 queue.append(anchor)
 
+    def _about(self, permission: str) -> list[Grant]:
+        """Return the grants that say something about a permission; none if it is out of bound."""
+        if self._bound is not None and not self._bound.has(permission):
+            return []
+        return [grant for grant in self.grants if grant.role.has(permission)]
+
     def _visibility(self, pool: PoolId) -> Visibility | None:
+        if pool == PROXY_POOL:
+            return self._own_visibility()
         allowed, denied = self._reaches(VIEW, pool)
         if not allowed or denied.all:
             return None
@@ -341,8 +364,19 @@ class Rights:
         sight = Sight(allowed, denied, secret.all and not hidden)
         return Everything() if sight.everything else sight
 
+    def _own_visibility(self) -> Visibility | None:
+        """Return what may be seen of what the proxy owns; scopes of grants are no matter there."""
+        if self._his is None:
+            return None
+        if self.administers:
+            return Everything()
+        named = {grant.scope.pool for grant in self.grants if grant.scope.pool is not None}
+        others = self.visibility(_NOT_NAMED) is not None
+        excepted = {p for p in named if (self.visibility(p) is not None) is not others}
+        return OwnSight(self._his, Pools(frozenset(excepted), all_but=others))
+
     def _reaches(self, permission: str, pool: PoolId) -> tuple[Reach, Reach]:
-        concerned = [grant for grant in self.grants if grant.role.has(permission)]
+        concerned = self._about(permission)
         allowed = Reach.of((grant.scope for grant in concerned if not grant.deny), pool)
         return allowed, Reach.of((grant.scope for grant in concerned if grant.deny), pool)
 
