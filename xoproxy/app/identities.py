@@ -36,10 +36,10 @@ class Principal:
 
     @property
     def may_call(self) -> bool:
-        return self.directory.rights(self.identity.account_id).administers
+        return self.directory.rights_of(self.identity).administers
 
     def visibility(self, pool: PoolId) -> Visibility | None:
-        return self.directory.rights(self.identity.account_id).visibility(pool)
+        return self.directory.rights_of(self.identity).visibility(pool)
 
 
 class Authenticator:

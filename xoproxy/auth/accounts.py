@@ -87,7 +87,9 @@ class Accounts:
                 raise Unauthorized("the account of this API token is disabled")
         expires_at_s = token.expires_at.timestamp() if token.expires_at else None
         credential = token_credential(token.id)
-        return Identity(account.id, account.name, account.role, credential, expires_at_s)
+        return Identity(
+            account.id, account.name, account.role, credential, expires_at_s, within=token.role
+        )
 
     async def ensure_administrator(self, password: str | None) -> str | None:
         """Create the account `admin` if there is no account at all.

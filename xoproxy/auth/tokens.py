@@ -1,32 +1,30 @@
-"""API tokens: `xop_<id>_<secret>`, shown once, stored as a digest of the secret.
+"""API tokens: `xop_<id>_<secret>`, shown once, stored as a digest (auth/secret_texts.py).
 
-The secret has 260 random bits, so a plain SHA-256 is enough (nothing to guess, hence nothing to
-slow down), and a stolen database opens nothing. The id finds the row and may be shown; the fixed
-shape lets secret scanners find tokens in places where they must not be.
+A token has the rights of the account that made it, or fewer: those that a role has, too.
 """
 
-import hashlib
-import hmac
-import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from xoproxy.auth import secret_texts
 from xoproxy.auth.identity import token_credential
+from xoproxy.auth.own_objects import Follower
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 
-_SHAPE = re.compile(r"xop_([a-z2-7]{10})_([a-z2-7]{52})")
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_ID_LENGTH = 10
-_SECRET_LENGTH = 52  # 260 bits
+_KIND = "xop"
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """What is kept of a token."""
+    """What is kept of a token.
+
+    Args:
+        role: name of the role beyond whose permissions it does not go; "" for all that its
+            account may.
+    """
 
     id: str
     account_id: str
@@ -36,6 +34,10 @@ class ApiToken:
     last_used_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    role: str = ""
+
+    def is_good(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class TokenStore(Protocol):
@@ -70,28 +72,42 @@ class Tokens:
         self._now = now
         self._tokens = {token.id: token for token in tokens}
         self._uses: dict[str, datetime] = {}
+        self._followers: list[Follower] = []
+
+    def follow(self, follower: Follower) -> None:
+        """Tell somebody all that are not revoked, and each change from now on."""
+        self._followers.append(follower)
+        follower.changed(self.list(), ())
 
     async def issue(
-        self, account_id: str, name: str, lifetime: timedelta | None = None
+        self, account_id: str, name: str, lifetime: timedelta | None = None, role: str = ""
     ) -> tuple[ApiToken, str]:
         """Make a token.
+
+        Args:
+            account_id: whose rights it has.
+            name: what it is for.
+            lifetime: after which it expires; None: it does not.
+            role: that bounds its rights; "" for no bound.
 
         Returns:
             What is kept, and the token itself, which nobody can read again.
         """
-        secret = _random(_SECRET_LENGTH)
+        made = secret_texts.make(_KIND)
         now = self._now()
         token = ApiToken(
-            id=_random(_ID_LENGTH),
+            id=made.id,
             account_id=account_id,
             name=name,
-            secret_digest=_digest(secret),
+            secret_digest=made.digest,
             created_at=now,
             expires_at=now + lifetime if lifetime else None,
+            role=role,
         )
         await self._store.add_token(token)
         self._tokens[token.id] = token
-        return token, f"xop_{token.id}_{secret}"
+        self._tell(token)
+        return token, made.text
 
     def verify(self, text: str) -> ApiToken:
         """Return what is kept of the token that somebody presents.
@@ -99,11 +115,9 @@ class Tokens:
         Raises:
             Unauthorized: it is none of ours, expired or revoked.
         """
-        shape = _SHAPE.fullmatch(text)
-        token = self._tokens.get(shape[1]) if shape else None
-        if shape is None or token is None:
-            raise Unauthorized("the API token is unknown")
-        if not hmac.compare_digest(token.secret_digest, _digest(shape[2])):
+        shown = secret_texts.read(_KIND, text)
+        token = self._tokens.get(shown.id) if shown else None
+        if shown is None or token is None or not shown.fits(token.secret_digest):
             raise Unauthorized("the API token is unknown")
         now = self._now()
         if token.revoked_at:
@@ -116,6 +130,11 @@ class Tokens:
             self._uses[token.id] = now
         return token
 
+    def get(self, token_id: str) -> ApiToken | None:
+        """Return a token that is good; None if there is none."""
+        token = self._tokens.get(token_id)
+        return token if token is not None and token.is_good(self._now()) else None
+
     def list(self) -> Sequence[ApiToken]:
         """Return those that are not revoked, oldest first."""
         return [token for token in self._tokens.values() if token.revoked_at is None]
@@ -124,6 +143,7 @@ class Tokens:
         """Write down which tokens were used since the last time."""
         if self._uses:
             uses, self._uses = self._uses, {}
+            self._tell(*(token for id_ in uses if (token := self.get(id_))))
             await self._store.note_token_uses(uses)
 
     async def revoke(self, token_id: str) -> str:
@@ -141,17 +161,16 @@ class Tokens:
         now = self._now()
         await self._store.revoke_token(token_id, now)
         self._tokens[token_id] = replace(self._tokens[token_id], revoked_at=now)
+        self._tell(removed=[token])
         return token_credential(token_id)
 
     def forget(self, account_id: str) -> None:
         """Drop the tokens of an account that was removed."""
-        for token in [t for t in self._tokens.values() if t.account_id == account_id]:
+        dropped = [t for t in self._tokens.values() if t.account_id == account_id]
+        for token in dropped:
             del self._tokens[token.id]
+        self._tell(removed=dropped)
 
-
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    def _tell(self, *put: ApiToken, removed: Iterable[ApiToken] = ()) -> None:
+        for follower in self._followers:
+            follower.changed(put, removed)

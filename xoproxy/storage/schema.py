@@ -8,12 +8,14 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 
@@ -55,10 +57,12 @@ accounts = Table(
     metadata,
     Column("id", String(16), primary_key=True),
     Column("name", String(255), nullable=False, unique=True),
-    Column("role", String(64), nullable=False),
+    Column("role", String(255), nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("must_change", Boolean, nullable=False, server_default=false()),
+    Column("generation", Integer, nullable=False, server_default="0"),
 )
 
 groups = Table(
@@ -122,6 +126,36 @@ api_tokens = Table(
     Column("last_used_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("role", String(255), nullable=False, server_default=""),  # that bounds it
+)
+
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column(
+        "account_id",
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("secret_digest", LargeBinary, nullable=False),
+    Column("token_id", String(16), nullable=False),  # that opened it; "" for a password
+    Column("generation", Integer, nullable=False),  # of the account, when it began
+    Column("address", String(64), nullable=False),
+    Column("user_agent", String(255), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime, nullable=False),
+)
+
+# What guessing has come to, by digests of addresses and names: auth/throttle.py.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 pools = Table(
