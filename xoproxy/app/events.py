@@ -3,7 +3,9 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Iterable
 
+from xoproxy.app.own_records import ref_of, upsert
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -14,7 +16,10 @@ from xoproxy.storage.history import Histories
 
 
 class OwnObjects:
-    """What the proxy itself owns, published as objects of pseudo pool `proxy`."""
+    """What the proxy itself owns, published as objects of pseudo pool `proxy`.
+
+    Follows the directory, the API tokens and the registry (fits `auth.Follower`).
+    """
 
     def __init__(self, hub: Hub, budget: JournalBudget) -> None:
         self._hub = hub
@@ -28,6 +33,10 @@ class OwnObjects:
 
     def withdraw(self, status: LinkStatus) -> None:
         self._commit(Removal(status.ref))
+
+    def changed(self, put: Iterable[object], removed: Iterable[object]) -> None:
+        """Show these as they are now, and those no more: at once, so no client sees a half."""
+        self._commit(*map(upsert, put), *(Removal(ref_of(item)) for item in removed))
 
     def _commit(self, *events: Event) -> None:
         prepared = self._store.prepare(events)

@@ -68,6 +68,7 @@ class Registry:
     async def start(self) -> None:
         """Take all pools under supervision; many of them do not start in the same moment."""
         pools = await self._stored.list()
+        self._own.changed(pools, ())
         for stored in pools:
             self._supervise(stored, random.uniform(0, _START_S * (len(pools) - 1)))  # noqa: S311
 
@@ -83,6 +84,7 @@ class Registry:
         pins = await self._pins_of(endpoint(url), fingerprint)
         async with self._lock:
             stored = await self._stored.add(name, url, username, password, pins=pins)
+            self._own.changed([stored], ())
             self._supervise(stored)
             return self._info(stored)
 
@@ -98,6 +100,7 @@ class Registry:
                 password=password,
                 enabled=change.enabled,
             )
+            self._own.changed([stored], ())
             await self._supervisor.replace(self._link_config(stored))
             return self._info(stored)
 
@@ -159,11 +162,16 @@ class Registry:
             learnt = await self._supervisor.learnt()
             async with self._lock:
                 with suppress(RequestRefused):  # removed meanwhile
-                    await self._stored.change(learnt.pool, uuid=learnt.uuid, pins=learnt.pins)
+                    stored = await self._stored.change(
+                        learnt.pool, uuid=learnt.uuid, pins=learnt.pins
+                    )
+                    self._own.changed([stored], ())
 
     async def remove(self, pool_id: PoolId) -> None:
         async with self._lock:
+            stored = await self._find(pool_id)
             await self._stored.remove(pool_id)
+            self._own.changed((), [stored])
             status = self._statuses()[pool_id]
             store = self._supervisor.store(pool_id)
             await self._supervisor.remove(pool_id)

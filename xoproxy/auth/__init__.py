@@ -16,6 +16,7 @@ from xoproxy.auth.directory import Account, Contents, Directory, Group, KeptGran
 from xoproxy.auth.grants import Grant, Kind, Reach, Rights, Scope, Sight, by_filter
 from xoproxy.auth.identity import ADMINISTRATOR, Identity
 from xoproxy.auth.origins import is_foreign_page
+from xoproxy.auth.own_objects import Follower
 from xoproxy.auth.passwords import Passwords
 from xoproxy.auth.permissions import BUILT_IN, PERMISSIONS, SECRETS, VIEW, Role
 from xoproxy.auth.throttle import Throttle, Throttled
@@ -35,6 +36,7 @@ __all__ = [
     "Contents",
     "Directory",
     "DirectoryStore",
+    "Follower",
     "Grant",
     "Group",
     "Identity",

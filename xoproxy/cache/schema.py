@@ -37,11 +37,60 @@ _PROXY_CLASSES: dict[str, dict[str, str]] = {
         "master": "enum",  # a reference, but of another pool: not to be followed
         "last_event_at": "datetime",
         "objects": "int",
-    }
+    },
+    "pool_config": {
+        "id": "enum",
+        "name": "string",
+        "url": "string",
+        "enabled": "bool",
+        "uuid": "string",
+        "created_at": "datetime",
+        "link": "pool_link ref",
+    },
+    "user": {
+        "id": "enum",
+        "name": "string",
+        "role": "enum",  # the name of one
+        "enabled": "bool",
+        "created_at": "datetime",
+    },
+    "group": {
+        "id": "enum",
+        "name": "string",
+        "users": "user ref set",
+        "groups": "group ref set",
+        "created_at": "datetime",
+    },
+    "user_role": {
+        "name": "string",
+        "permissions": "string set",
+        "built_in": "bool",
+    },
+    "grant": {
+        "id": "enum",
+        "user": "user ref",
+        "group": "group ref",
+        "role": "enum",  # the name of one
+        "scope": "enum grant_scope",
+        "pool": "enum",  # an identifier
+        "value": "string",
+        "deny": "bool",
+        "created_at": "datetime",
+    },
+    "api_token": {
+        "id": "enum",
+        "user": "user ref",
+        "name": "string",
+        "role": "enum",  # the name of one
+        "created_at": "datetime",
+        "last_used_at": "datetime",  # or null
+        "expires_at": "datetime",  # or null
+    },
 }
 """Classes of pseudo pool `proxy` (docs/protocol.md)."""
 
 _PROXY_ENUMS = {
+    "grant_scope": ("everything", "pool", "object", "tag", "filter"),
     "pool_link_state": ("connecting", "live", "stale", "disabled", "error"),
     "pool_link_phase": (
         "disabled",

@@ -41,6 +41,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "VM_metrics": ("VCPUs_number", "memory_actual", "start_time"),
     "host_metrics": ("live", "memory_free", "memory_total"),
     "pool_link": ("name", "state", "since", "objects", "error"),
+    "user": ("name", "role", "enabled", "created_at"),
+    "group": ("name", "users", "groups"),
+    "grant": ("id", "user", "group", "role", "scope", "pool", "value", "deny"),
+    "api_token": ("name", "user", "role", "last_used_at", "expires_at"),
 }
 """class -> fields; the first one names the object and orders the table."""
 

@@ -43,15 +43,18 @@ def test_enums_have_their_known_values():
 
 
 def test_classes_without_events_cannot_be_asked_for():
-    without = {"secret", "session", "event", "user", "auth", "data_source", "sr_stat"}
+    without = {"secret", "session", "event", "auth", "data_source", "sr_stat"}
 
     assert not SCHEMA.classes & without
     assert {"VM", "host", "message", "task", "VM_guest_metrics"} <= SCHEMA.event_classes
 
 
 def test_the_classes_of_the_proxy_are_not_a_pools():
-    assert SCHEMA.proxy_classes == {"pool_link"}
-    assert SCHEMA.classes - SCHEMA.event_classes == {"pool_link"}
+    own = {"pool_link", "pool_config", "user", "group", "user_role", "grant", "api_token"}
+
+    assert SCHEMA.proxy_classes == own
+    assert SCHEMA.classes - SCHEMA.event_classes == own
+    assert not SCHEMA.event_classes & own
     assert SCHEMA.proper_case("pool_link") is None
 
 
