@@ -9,8 +9,10 @@ from typing import Literal
 
 from aiohttp import web
 
+from xoproxy.app.objects import Objects
 from xoproxy.auth import Accounts, Directory, Passwords, Tokens
 from xoproxy.auth import Administration as Changes
+from xoproxy.cache.store import Store
 from xoproxy.model import PoolId
 from xoproxy.rest import (
     CheckReport,
@@ -124,6 +126,7 @@ class Administration:
     accounts: Accounts
     tokens: Tokens
     told: Told
+    stores: dict[PoolId, Store] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
     async def unready(self):
@@ -160,6 +163,7 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
             Changes(directory, storage.directory, passwords, told),
             tokens,
             Registry(storage),
+            Objects(storage.pools, served.stores.__getitem__),
             told.revoked,
         )
         api = api_application(services, ("https://trusted.example",))

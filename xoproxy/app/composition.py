@@ -22,6 +22,7 @@ from xoproxy.app.events import OwnObjects, PoolEvents
 from xoproxy.app.identities import Authenticator
 from xoproxy.app.memory import MemoryGuard, available_bytes
 from xoproxy.app.numbers import Caller, Numbers
+from xoproxy.app.objects import Objects
 from xoproxy.app.registry import Readiness, Registry
 from xoproxy.auth import Accounts, Administration, Directory, Passwords, Tokens
 from xoproxy.cache.journal import JournalBudget
@@ -132,6 +133,8 @@ async def _serving(
         window_lists=limits.window_lists,
     )
     own = OwnObjects(hub, budget)
+    directory.follow(own)
+    tokens.follow(own)
     events = PoolEvents(hub, own, histories)
     restored = await histories.restore([pool.id for pool in await storage.pools.list()], budget)
 
@@ -155,6 +158,7 @@ async def _serving(
             settings.server.trusted_origins,
         )
         administration = Administration(directory, storage.directory, passwords, endpoint)
+        objects = Objects(storage.pools, supervisor.store)
         registry = Registry(
             storage.pools, supervisor, hub, endpoint, own, budget, histories, settings.pool_link
         )
@@ -186,7 +190,15 @@ async def _serving(
         application.add_subapp(
             "/api/v1",
             api_application(
-                Services(accounts, directory, administration, tokens, registry, endpoint.revoked),
+                Services(
+                    accounts,
+                    directory,
+                    administration,
+                    tokens,
+                    registry,
+                    objects,
+                    endpoint.revoked,
+                ),
                 settings.server.trusted_origins,
             ),
         )

@@ -1,8 +1,12 @@
 """The HTTP API under /api/v1, and what operators' tools ask: health, readiness, metrics.
 
 operations.py   what an operation is: one description serves routing, checks and documentation
-pools.py, tokens.py   the operations, and the Protocols of what they need
-pool_models.py  what the operations on pools take and answer
+pools.py, users.py, groups.py, roles.py, grants.py, tokens.py
+                the operations, and the Protocols of what they need
+pool_models.py, grant_models.py
+                what the operations on pools and grants take and answer
+why.py          the grants that decide about an object
+names.py        users and groups by name or id
 api.py          carries an operation out: page check, sign-in, rights, body, answer
 problems.py     every error as {"error": {"code", "message"}}
 openapi.py      the same operations as OpenAPI 3.1
@@ -10,6 +14,7 @@ health.py       /healthz, /readyz, /metrics
 """
 
 from xoproxy.rest.api import Services, api_application
+from xoproxy.rest.grants import Objects
 from xoproxy.rest.health import Readiness, health_routes
 from xoproxy.rest.pool_models import (
     CertificateInfo,
@@ -28,6 +33,7 @@ __all__ = [
     "CheckReport",
     "CheckStep",
     "HostCertificate",
+    "Objects",
     "PoolChange",
     "PoolInfo",
     "PoolLookAt",

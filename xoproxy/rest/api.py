@@ -25,11 +25,15 @@ from xoproxy.auth import (
     is_foreign_page,
 )
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
+from xoproxy.rest.grants import Grants, Objects
+from xoproxy.rest.groups import Groups
 from xoproxy.rest.openapi import openapi
-from xoproxy.rest.operations import Operation, Request
+from xoproxy.rest.operations import Body, Operation, Request, Who
 from xoproxy.rest.pools import Pools, Registry
 from xoproxy.rest.problems import JSON_HEADERS, Handler, invalid_body, problems
+from xoproxy.rest.roles import Roles
 from xoproxy.rest.tokens import Revoked, TokenOperations
+from xoproxy.rest.users import Users
 
 _BODY_BYTES = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
@@ -45,6 +49,7 @@ class Services:
         administration: changes what the directory holds.
         tokens: the API tokens.
         registry: the pools.
+        objects: what the pools hold.
         revoked: told of each revoked token.
     """
 
@@ -53,6 +58,7 @@ class Services:
     administration: Administration
     tokens: Tokens
     registry: Registry
+    objects: Objects
     revoked: Revoked
 
 
@@ -63,10 +69,7 @@ def api_application(services: Services, trusted_origins: Collection[str] = ()) -
         services: what the operations work on.
         trusted_origins: web origins whose pages may use the API beside our own.
     """
-    operations = (
-        *Pools(services.registry).operations(),
-        *TokenOperations(services.directory, services.tokens, services.revoked).operations(),
-    )
+    operations = _operations(services)
     document = openapi(operations)
 
     async def describe(_request: web.Request) -> web.Response:
@@ -78,6 +81,18 @@ def api_application(services: Services, trusted_origins: Collection[str] = ()) -
         handler = _handler(operation, services, trusted_origins)
         application.router.add_route(operation.method, operation.path, handler)
     return application
+
+
+def _operations(services: Services) -> tuple[Operation, ...]:
+    directory, administration = services.directory, services.administration
+    return (
+        *Pools(services.registry).operations(),
+        *Users(services.accounts, directory, administration, services.tokens).operations(),
+        *Groups(directory, administration).operations(),
+        *Roles(directory, administration).operations(),
+        *Grants(directory, administration, services.objects).operations(),
+        *TokenOperations(directory, services.tokens, services.revoked).operations(),
+    )
 
 
 def _handler(operation: Operation, services: Services, trusted_origins: Collection[str]) -> Handler:
@@ -93,10 +108,14 @@ def _handler(operation: Operation, services: Services, trusted_origins: Collecti
                 "server.trusted_origins",
             )
         identity = await authenticate(request, services.accounts)
-        if not services.directory.rights(identity.account_id).administers:
+        administers = services.directory.rights_of(identity).administers
+        if operation.who is Who.ADMINISTRATORS and not administers:
             raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
+        query = _query(request, operation)
         body = await _body(request, operation)
-        result = await operation.run(Request(identity, request.match_info, body))
+        peer = request.remote or ""
+        asked = Request(identity, administers, peer, request.match_info, query, body)
+        result = await operation.run(asked)
         if write is None:
             return web.Response(status=operation.status, headers={"Cache-Control": "no-store"})
         headers = dict(JSON_HEADERS)
@@ -128,6 +147,18 @@ async def authenticate(request: web.Request, accounts: Accounts) -> Identity:
             raise Unauthorized(
                 "sign in with an API token (Bearer) or with user name and password (Basic)"
             )
+
+
+def _query(request: web.Request, operation: Operation) -> Body | None:
+    if operation.query is None:
+        return None
+    given = dict(request.query)
+    if len(given) != len(request.query):
+        raise RequestRefused(ErrorCode.BAD_MESSAGE, "give each parameter once")
+    try:
+        return operation.query.model_validate(given)
+    except ValidationError as error:
+        raise invalid_body(error) from None
 
 
 async def _body(request: web.Request, operation: Operation) -> Any:  # noqa: ANN401 - its own model

@@ -1,7 +1,7 @@
 """The API's description in OpenAPI 3.1, made from the same operations that serve it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, get_args, get_origin
 
@@ -65,12 +65,15 @@ def openapi(operations: Iterable[Operation]) -> bytes:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     refusals = {*_SHARED_REFUSALS, *operation.refusals}
-    described: dict[str, Any] = {"operationId": operation.id, "summary": operation.summary}
-    if names := re.findall(r"{(\w+)}", operation.path):
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": operation.who.value,
+    }
+    if parameters := list(_parameters(operation)):
+        described["parameters"] = parameters
+    if operation.query:
+        refusals.add(HTTPStatus.BAD_REQUEST)
     if operation.body:
         refusals.update(_BODY_REFUSALS)
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
@@ -85,6 +88,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
         },
     }
     return described
+
+
+def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"{(\w+)}", operation.path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    if operation.query:
+        schema = operation.query.model_json_schema()
+        for name, member in schema["properties"].items():
+            needed = name in schema.get("required", ())
+            yield {"name": name, "in": "query", "required": needed, "schema": member}
 
 
 def _content(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a model or list[model]

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -42,13 +43,26 @@ class Request:
 
     Args:
         identity: who asks.
+        administers: whether he may do everything everywhere.
+        peer: the address that asks.
         path: the variable parts of the path.
+        query: an instance of the operation's `query`, or None.
         body: an instance of the operation's `body`, or None.
     """
 
     identity: Identity
+    administers: bool
+    peer: str
     path: Mapping[str, str]
+    query: Any
     body: Any
+
+
+class Who(StrEnum):
+    """Who may ask for an operation."""
+
+    ADMINISTRATORS = "For administrators."
+    EVERYBODY = "For everybody who has signed in."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,8 @@ class Operation:
         id: its name for generated clients.
         path: below /api/v1, with {variables}.
         run: carries it out; returns what `answer` describes.
+        who: may ask for it; for others it is forbidden, whatever they ask.
+        query: the parameters behind the "?"; None: none are looked at.
         body: what the request carries; None: nothing.
         answer: what a success returns, as a pydantic model or a list of one; None: nothing.
         refusals: statuses of its own that it may answer with, beside those that all share.
@@ -69,6 +85,8 @@ class Operation:
     path: str
     summary: str
     run: Callable[[Request], Awaitable[Any]]
+    who: Who = Who.ADMINISTRATORS
+    query: type[Body] | None = None
     body: type[Body] | None = None
     answer: Any = None
     status: HTTPStatus = HTTPStatus.OK
