@@ -38,7 +38,9 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "vm.edit.memory": "change a VM's memory",
         "vm.edit.cpus": "change a VM's virtual CPUs",
         "vm.create": "make VMs from a template or a VM, and be their owner",
+        "vm.provision": "have what was made from a template turned into a VM with its disks",
         "vm.destroy": "destroy VMs and their snapshots",
+        "task.cancel": "cancel what is being done to the object",
         "sr.scan": "have a storage repository looked through again",
         "host.maintenance": "disable, enable and evacuate hosts",
     }
@@ -52,10 +54,11 @@ _OPERATOR = _VIEWER | {
     "vm.media",
     "vm.snapshot",
     "vm.migrate",
+    "task.cancel",
     "sr.scan",
 }
 _USER = _VIEWER | {"vm.power", "vm.console", "vm.media", "vm.snapshot", "vm.edit"}
-_USER |= {"vm.create", "vm.destroy"}
+_USER |= {"vm.create", "vm.provision", "vm.destroy", "task.cancel"}
 
 
 @dataclass(frozen=True, slots=True)
