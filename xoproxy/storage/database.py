@@ -1,41 +1,65 @@
-"""The engine: connections, transactions, migrations."""
+"""Transactions and migrations, on whichever database there is."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xoproxy.errors import ConfigError
-from xoproxy.storage import sqlite
+from xoproxy.storage import postgresql, sqlite
+from xoproxy.storage.transactions import MIGRATES, TIMEOUT_S, WRITES
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_CONNECTIONS = 4
-_TIMEOUT_S = 10.0
 
 
 class Database:
     """Hands out transactions. Built by `open_database`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, claim: postgresql.Claim | None = None) -> None:
         self._engine = engine
+        self._claim = claim
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """One consistent view of the data."""
-        async with asyncio.timeout(_TIMEOUT_S), self._engine.connect() as connection:
+    async def reading(self, timeout_s: float = TIMEOUT_S) -> AsyncIterator[AsyncConnection]:
+        """One consistent view of the data, at one moment."""
+        async with asyncio.timeout(timeout_s), self._engine.connect() as connection:
             yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction: on disk when the block ends, undone when it raises."""
-        async with asyncio.timeout(_TIMEOUT_S), self._engine.connect() as connection:
-            await connection.execution_options(**{sqlite.WRITES: True})
-            async with connection.begin():
-                yield connection
+    async def writing(
+        self, timeout_s: float = TIMEOUT_S, *, migrates: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        """One transaction: on disk when the block ends, undone when it raises.
+
+        One at a time: nobody else writes between what it reads and what it writes.
+
+        Args:
+            timeout_s: for all of it.
+            migrates: whether it changes tables (`migrate`); foreign keys may not act in it.
+        """
+        async with asyncio.timeout(timeout_s):
+            if self._claim is not None:
+                await self._claim.renew()
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**{WRITES: True, MIGRATES: migrates})
+                async with connection.begin():
+                    yield connection
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Have the database for this proxy alone until the block ends.
+
+        A SQLite file needs nothing here: who holds `storage.directory` has it.
+
+        Raises:
+            ConfigError: another proxy has it.
+        """
+        async with self._claim.held() if self._claim is not None else nullcontext():
+            yield
 
     async def unreachable(self) -> str | None:
         """Return why the database cannot be used just now; None: it can."""
@@ -61,33 +85,40 @@ def open_database(url_text: str) -> Database:
     """
     try:
         url = make_url(url_text)
-    except ArgumentError:
-        raise ConfigError("storage.url is not a SQLAlchemy URL like sqlite:///data.db") from None
-    if url.get_backend_name() != "sqlite":
+    except (ArgumentError, ValueError):
         raise ConfigError(
-            f"storage.url: {url.get_backend_name()} is not supported yet; use sqlite:///<path>"
-        )
-    sqlite.prepare_file(url)
-    engine = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"),
-        pool_size=_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=_TIMEOUT_S,
-        hide_parameters=True,  # errors end in logs
-    )
-    sqlite.configure(engine)
-    return Database(engine)
+            "storage.url is not a URL like sqlite:///data.db or postgresql://user:password@host/name"
+        ) from None
+    match url.drivername:
+        case "sqlite" | "sqlite+aiosqlite":
+            return Database(sqlite.new_engine(url))
+        case "postgresql" | "postgresql+asyncpg" | "postgres":
+            return Database(postgresql.new_engine(url), postgresql.Claim(url))
+        case other:
+            raise ConfigError(
+                f"storage.url: {other} is not supported; use sqlite:///<path> or "
+                "postgresql://<user>:<password>@<host>/<database>"
+            )
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:
-    """Bring the tables to a revision, up or down, inside the caller's transaction.
+    """Bring the tables to a revision, up or down, inside a transaction that `migrates`.
+
+    Args:
+        connection: whose tables.
+        revision: a number like "0003"; "head" is the last, "base" has no tables.
 
     Raises:
         ConfigError: the database was written by a newer version.
     """
-    if revision == "head" and _is_at_head(connection):
-        return
-    # Not at the top: this costs a seventh of a second, and is needed after an upgrade only.
+    found = current_revision(connection)
+    if revision == "head":
+        revision = revisions()[-1]
+    if found == revision:
+        return  # without Alembic, which costs a seventh of a second
+    options = connection.get_execution_options()
+    assert options.get(MIGRATES), "rows would be lost on SQLite"  # noqa: S101
+    # Not at the top: it is needed after an upgrade only.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -97,7 +128,7 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        if revision == "base" or revision.startswith("-"):
+        if revision == "base" or (found is not None and revision < found):
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)
@@ -106,12 +137,18 @@ def migrate(connection: Connection, revision: str = "head") -> None:
             f"storage: this version cannot use the database ({error}); was it written by a newer "
             "one? Start that version, or restore an older backup"
         ) from None
+    sqlite.check_migrated(connection)
 
 
-def _is_at_head(connection: Connection) -> bool:
-    """Tell whether the tables are those of the last migration: their files are numbered."""
+def revisions() -> list[str]:
+    """Return the numbers of the migrations, which are those of their files, in their order."""
+    files = (_MIGRATIONS / "versions").glob("[0-9]*.py")
+    return sorted(path.name.partition("_")[0] for path in files)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return of which revision the tables are; None: there are none."""
     if not inspect(connection).has_table("alembic_version"):
-        return False
-    last = max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+        return None
     found = connection.execute(text("SELECT version_num FROM alembic_version"))
-    return found.scalars().all() == [last.partition("_")[0]]
+    return found.scalar_one_or_none()

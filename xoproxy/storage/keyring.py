@@ -35,8 +35,14 @@ class Keyring:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._cipher = AESGCM(key)
-        # lets a wrong key be told from damage, and several keys live together during a rotation
-        self._head = _VERSION + hashlib.sha256(b"xoproxy key id" + key).digest()[:_KEY_ID_BYTES]
+        # lets a wrong key be told from damage, and says which one a backup needs
+        key_id = hashlib.sha256(b"xoproxy key id" + key).digest()[:_KEY_ID_BYTES]
+        self._head = _VERSION + key_id
+
+    @property
+    def key_id(self) -> str:
+        """Tells keys apart, and nothing about them."""
+        return self._head[len(_VERSION) :].hex()
 
     def seal(self, value: bytes, purpose: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -91,12 +97,23 @@ def read_key(path: Path) -> bytes | None:
 
 
 def create_key(path: Path) -> bytes:
-    """Make a key and its file, readable by its owner only; whole or not at all.
+    """Make a key and its file.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     key = secrets.token_bytes(_KEY_BYTES)
+    write_key(path, key)
+    _log.info("key file created", path=str(path))
+    return key
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Write a key file, readable by its owner only; whole or not at all.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,8 +125,36 @@ def create_key(path: Path) -> bytes:
         _sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"storage: cannot write the key file {path}: {error.strerror}") from None
-    _log.info("key file created", path=str(path))
-    return key
+
+
+def pending_key(path: Path) -> Path:
+    """Name the file in which a new key waits until the database has it (storage/rotation.py)."""
+    return path.with_name(f"{path.name}.new")
+
+
+def replace_key(pending: Path, path: Path) -> Path:
+    """Put a new key in the place of the old one, which is kept: older backups need it.
+
+    Returns:
+        Where the old one is.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    old = read_key(path)
+    try:
+        kept = path.with_name(f"{path.name}.{Keyring(old).key_id}" if old else f"{path.name}.old")
+        if old is not None and not kept.exists():
+            kept.hardlink_to(path)
+        pending.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(
+            f"storage: cannot put the new key {pending} in place of {path}: {error.strerror}; "
+            "do that by hand"
+        ) from None
+    _log.info("key file replaced", path=str(path), old=str(kept))
+    return kept
 
 
 def _sync_directory(path: Path) -> None:

@@ -8,24 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from xoproxy.errors import ConfigError
-
-WRITES = "xoproxy_writes"
-"""Execution option of a connection whose next transaction will write."""
+from xoproxy.storage.transactions import CONNECTIONS, MIGRATES, TIMEOUT_S, WRITES
 
 _BUSY_S = 5
 _PRAGMAS = (
     # An acknowledged change survives a power failure. Writes are rare (an administrator's work), so
     # the fsync that NORMAL would save is not worth the doubt.
     "synchronous = FULL",
-    "foreign_keys = ON",  # off by default, per connection
     f"busy_timeout = {_BUSY_S * 1000}",  # ms; for a backup or another command that holds the file
 )
 
 
-def prepare_file(url: URL) -> None:
+def new_engine(url: URL) -> AsyncEngine:
+    """Make an engine for a file, which is made too if it is not there.
+
+    Raises:
+        ConfigError: the place cannot be used.
+    """
+    _prepare_file(url)
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=TIMEOUT_S,
+        hide_parameters=True,  # errors end in logs
+    )
+    _configure(engine)
+    return engine
+
+
+def _prepare_file(url: URL) -> None:
     """Make the database file and its directory, readable by their owner only.
 
     SQLite gives its -wal and -shm files the mode of the database.
@@ -68,12 +83,16 @@ def _use_write_ahead_log(path: Path) -> None:
                 return
 
 
-def configure(engine: AsyncEngine) -> None:
+def _configure(engine: AsyncEngine) -> None:
     """Set pragmas on every connection, and begin transactions ourselves.
 
     Python's sqlite3 begins a transaction at the first write only, and then DEFERRED: one that reads
     before it writes fails at once with "database is locked" when another has written meanwhile, and
     no busy timeout helps. A transaction that will write therefore begins IMMEDIATE.
+
+    Foreign keys are off by default, and cannot be switched within a transaction. They have to be
+    off while tables are changed: SQLite changes a table by copying it and dropping the old one,
+    which would delete whatever refers to its rows, with ON DELETE CASCADE.
     """
 
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - aiosqlite's adapter
@@ -84,8 +103,26 @@ def configure(engine: AsyncEngine) -> None:
         cursor.close()
 
     def on_begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        foreign_keys = "OFF" if options.get(MIGRATES) else "ON"
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {foreign_keys}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")
 
     event.listen(engine.sync_engine, "connect", on_connect)
     event.listen(engine.sync_engine, "begin", on_begin)
+
+
+def check_migrated(connection: Connection) -> None:
+    """Find what a change of tables left behind.
+
+    Raises:
+        ConfigError: a row refers to one that is not there.
+    """
+    if connection.dialect.name != "sqlite":
+        return  # there, foreign keys hold all the time
+    row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if row is not None:
+        raise ConfigError(
+            f"storage: the database is damaged: table {row[0]} refers to rows of {row[2]} that are "
+            "not there; restore a backup"
+        )

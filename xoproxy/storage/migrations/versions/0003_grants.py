@@ -9,6 +9,9 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    # as long as the names of roles may be
+    with op.batch_alter_table("accounts") as accounts:
+        accounts.alter_column("role", type_=sa.String(255), existing_type=sa.String(64))
     op.create_table(
         "groups",
         sa.Column("id", sa.String(16), nullable=False),
@@ -71,5 +74,18 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # For the older version everybody is an administrator who sees everything: whoever is less than
+    # that, or may be, must not sign in there.
+    op.execute(
+        """
+        UPDATE accounts SET enabled = false WHERE role <> 'administrator'
+        OR id IN (SELECT account_id FROM grants WHERE deny AND account_id IS NOT NULL)
+        OR id IN (SELECT account_id FROM group_accounts WHERE EXISTS
+            (SELECT 1 FROM grants WHERE deny AND group_id IS NOT NULL))
+        """
+    )
     for table in ("grants", "roles", "group_groups", "group_accounts", "groups"):
         op.drop_table(table)
+    op.execute("UPDATE accounts SET role = substr(role, 1, 64)")
+    with op.batch_alter_table("accounts") as accounts:
+        accounts.alter_column("role", type_=sa.String(64), existing_type=sa.String(255))
