@@ -83,7 +83,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_user(settings.storage.directory.expanduser()))
         storage = await stack.enter_async_context(
-            open_storage(settings.storage.database_url, settings.storage.key_path)
+            open_storage(settings.storage.database_url, settings.storage.key_path, alone=True)
         )
         passwords = Passwords()
         stack.callback(passwords.close)
