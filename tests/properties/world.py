@@ -68,8 +68,10 @@ def _refs(*prefixes: str) -> st.SearchStrategy[str]:
 
 _texts = st.sampled_from([f"n{_MARK}", f"n{_MARK}", "same", 'é\n"\\', ""])
 _tags = st.sampled_from([["red"], ["red"], ["blue"], ["red", "blue"], [], ["green"], [f"t{_MARK}"]])
+_KEYS = ["k", "a/b", "~", "", "secret-x", "my_secret", f"host_{ref('host-b')}"]
+_DEEP = {"note": f"of {ref('vm-a')} and {ref('host-b')}", "deep": {"my_secret": f"m{_MARK}"}}
 _maps = st.dictionaries(
-    st.sampled_from(["k", "a/b", "~", "", "secret-x", "my_secret"]),
+    st.sampled_from(_KEYS),
     st.sampled_from(["v", "w", f"m{_MARK}"]),
     max_size=4,
 )
@@ -101,7 +103,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "VM_metrics": {"start_time": _texts, "other_config": _maps},
     "message": {"name": _texts, "obj_uuid": st.sampled_from(["", *map(uuid_of, OBJECTS)])},
     "task": {"name_label": _texts, "progress": _numbers},
-    "SR": _COMMON | {"sm_config": st.just({"note": f"of {ref('vm-a')} and {ref('host-b')}"})},
+    "SR": _COMMON | {"sm_config": st.just(_DEEP)},
 }
 
 names = st.sampled_from(sorted(OBJECTS))
@@ -138,15 +140,14 @@ def random_value(rng: random.Random, field: str) -> Any:
         return rng.sample(named(prefix), rng.randrange(len(named(prefix))))
 
     texts = [f"n{_MARK}", f"n{_MARK}", "same", 'é\n"\\', ""]
-    keys = ["k", "a/b", "~", "", "secret-x", "my_secret"]
     draw: dict[str, Callable[[], Any]] = {
         "name_label": lambda: rng.choice(texts),
         "name_description": lambda: rng.choice(texts),
         "tags": lambda: rng.choice(
             [["red"], ["red"], ["blue"], ["red", "blue"], [], [f"t{_MARK}"]]
         ),
-        "other_config": lambda: a_map(keys, ["v", "w", f"m{_MARK}"]),
-        "xenstore_data": lambda: a_map(keys, ["v", f"m{_MARK}"]),
+        "other_config": lambda: a_map(_KEYS, ["v", "w", f"m{_MARK}"]),
+        "xenstore_data": lambda: a_map(_KEYS, ["v", f"m{_MARK}"]),
         "power_state": lambda: rng.choice(["Running", "Halted"]),
         "VCPUs_max": lambda: rng.choice([0, 1, 1.0, True, 2, 2**53 + 1, -1, 0.5, None]),
         "current_operations": lambda: a_map(
@@ -158,7 +159,7 @@ def random_value(rng: random.Random, field: str) -> Any:
         "obj_uuid": lambda: rng.choice(["", *map(uuid_of, OBJECTS)]),
         "enabled": lambda: rng.random() < 0.5,
         "empty": lambda: rng.random() < 0.5,
-        "sm_config": lambda: {"note": f"of {ref('vm-a')} and {ref('host-b')}"},
+        "sm_config": lambda: _DEEP,
         "VBDs": lambda: some("vbd"),
         "resident_VMs": lambda: some("vm"),
     }
@@ -474,7 +475,7 @@ def permitted(pool: Pool, rights: Visibility, reference: str) -> Record | None:
                 return [v for v in value if not hidden(v)]
             case dict():
                 shown = {k: v for k, v in value.items() if not _hides_key(rights, k)}
-                return {k: cut(v) for k, v in shown.items() if not hidden(k)}
+                return {k: cut(v) for k, v in shown.items() if not any(map(hidden, references(k)))}
             case _:
                 return value
 

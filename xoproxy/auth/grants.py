@@ -29,7 +29,7 @@ import msgspec
 
 from xoproxy.auth.own_objects import Belongings, OwnSight, Pools
 from xoproxy.auth.permissions import ALL, SECRETS, VIEW, Role
-from xoproxy.cache.derivation import anchors, dependents
+from xoproxy.cache.derivation import anchors, dependents, with_dependents
 from xoproxy.cache.diff import split
 from xoproxy.cache.filter import Filter, FilterError, parse_filter
 from xoproxy.cache.filter_syntax import terms_of
@@ -241,6 +241,8 @@ class Sight:
         return self.all_objects or _Judgement(self.allowed, self.denied, state).allows(entry)
 
     def dependents(self, state: State, entry: Entry) -> Iterable[Ref]:
+        if self.denied:  # what goes with something denied is denied, seen or not what lies between
+            return with_dependents(state, entry)
         return () if self.all_objects else dependents(state, entry)
 
     def shows(self, cls: XapiClass, field: str) -> bool:

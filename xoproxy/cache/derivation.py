@@ -93,6 +93,21 @@ def dependents(state: State, entry: Entry) -> Iterator[Ref]:
             yield from list(state.referrers(Ref(uuid)))
 
 
+def with_dependents(state: State, entry: Entry) -> Iterator[Ref]:
+    """Name the objects that may go with this one, or with others that go with it, at any remove."""
+    queue, seen = [entry], {entry.ref}
+    while queue:
+        here = queue.pop()
+        for ref in dependents(state, here):
+            yield ref
+            found = state.get(ref) if ref not in seen else None
+            if found is not None and any(
+                anchor.ref == here.ref for anchor in anchors(state, found)
+            ):
+                seen.add(ref)
+                queue.append(found)
+
+
 def with_anchors(state: State, ref: Ref) -> Iterator[Entry]:
     """Walk from an object to all that it goes with, itself first."""
     queue, seen = [ref], {ref}

@@ -33,7 +33,7 @@ from xoproxy.model import NULL_REF, Change, Entry, Key, Ref, XapiClass
 _REFERENCE = b"OpaqueRef:"
 _REFERENCE_TEXT = "OpaqueRef:"
 _REFERENCE_IN_TEXT = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
-_OBJECT_START = ord("{")
+_MAP_START = b"{"
 _SLICE = 4
 """Changes that are merged in the time that one object takes to be looked at."""
 
@@ -265,32 +265,33 @@ class Eyes:
     def _cut(self, cls: XapiClass, field: str, value: msgspec.Raw) -> msgspec.Raw:
         """Hide what a field's value may not tell: secret map keys, objects outside the rights.
 
-        A single reference becomes NULL; members of sets and keys of maps are left out. Values are
-        judged by what they look like, not by the model: a field that we never heard of is cut too.
+        A single reference becomes NULL; members of sets and keys of maps are left out (a key also
+        when it only holds one: `host_OpaqueRef:...` in a VDI's `sm_config`). Values are judged by
+        what they look like, not by the model: a field that we never heard of is cut too.
         """
-        data = memoryview(value)
-        is_map = data[0] == _OBJECT_START
-        if not is_map and _REFERENCE not in bytes(data):
+        data = bytes(value)
+        if _REFERENCE not in data and _MAP_START not in data:
             return value
-        decoded = _decode(value)
-        if is_map:
-            shows_key = self.view.visibility.shows_key
-            shown = {k: v for k, v in decoded.items() if shows_key(cls, field, k)}
-            kept: object = self._cut_value(shown)
-        else:
-            kept = self._cut_value(decoded)
-        return value if kept == decoded else msgspec.Raw(_encode(kept))
+        shows_key = self.view.visibility.shows_key
 
-    def _cut_value(self, value: object) -> object:
-        match value:
-            case str():
-                return self._cut_text(value)
-            case list():
-                return [self._cut_value(v) for v in value if not self._is_hidden(v)]
-            case dict():
-                return {k: self._cut_value(v) for k, v in value.items() if not self._is_hidden(k)}
-            case _:
-                return value
+        def cut(value: object) -> object:
+            match value:
+                case str():
+                    return self._cut_text(value)
+                case list():
+                    return [cut(v) for v in value if not self._is_hidden(v)]
+                case dict():
+                    return {
+                        k: cut(v)
+                        for k, v in value.items()
+                        if shows_key(cls, field, k) and self._cut_text(k) == k
+                    }
+                case _:
+                    return value
+
+        decoded = _decode(value)
+        kept = cut(decoded)
+        return value if kept == decoded else msgspec.Raw(_encode(kept))
 
     def _is_hidden(self, value: object) -> bool:
         return (

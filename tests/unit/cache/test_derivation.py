@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xoproxy.cache.derivation import dependents, goes_with, with_anchors
+from xoproxy.cache.derivation import dependents, goes_with, with_anchors, with_dependents
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
 from xoproxy.model import PoolId, Ref, Removal, Upsert, XapiClass
@@ -95,3 +95,10 @@ def test_the_past_has_its_own_anchors(store):
     assert ref("vm") in {e.ref for e in with_anchors(past, ref("message"))}
     assert [e.ref for e in with_anchors(now, ref("message"))] == [ref("message")]
     assert ref("other") in {e.ref for e in with_anchors(now, ref("vdi"))}
+
+
+def test_what_goes_with_an_object_goes_with_it_at_any_remove(store):
+    state = State(store, store.seq)
+    vm = state.get(ref("vm"))
+    assert {ref(name) for name in WITH_VM} <= set(with_dependents(state, vm))
+    assert ref("vdi") not in set(dependents(state, vm)), "it goes with the disk's device only"

@@ -163,6 +163,20 @@ class TestReferences:
             "result": "<value>OpaqueRef:NULL</value> and OpaqueRef:a",
         }
 
+    def test_are_cut_where_they_stand_inside_a_map_key(self):
+        keys = {f"host_{ref('b')}": "RW", f"host_{ref('a')}": "RO"}
+        store = indexed(upsert("a", tags=["red"], sm_config=keys), upsert("b"))
+        assert shown(store, view(rights=RED))["a"]["sm_config"] == {"host_OpaqueRef:a": "RO"}
+
+    def test_and_secrets_are_cut_however_deep_a_map_stands(self):
+        deep = [{"in": {"my_secret": "x", "k": "v"}}]
+        store = indexed(upsert("a", tags=["red"], unheard_of=deep, other_config={"secret": "x"}))
+        assert shown(store, view(rights=RED))["a"] == {
+            "tags": ["red"],
+            "unheard_of": [{"in": {"k": "v"}}],
+            "other_config": {},
+        }
+
     def test_what_needs_no_cutting_keeps_its_bytes(self):
         raw = b'{"tags":["red"],"n":1.50,"text":"\\u00e9","on":"OpaqueRef:a"}'
         store = indexed(Upsert(VM, ref("a"), raw))
