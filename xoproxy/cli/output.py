@@ -1,16 +1,50 @@
 """How the administration commands print: tables for people, JSON for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xoproxy.cli.exits import Exit
+
 _STATE_STYLE = {"live": "green", "connecting": "cyan", "stale": "yellow", "error": "red"}
 _UNLIMITED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command has to say.
+
+    Args:
+        value: for programs.
+        show: prints it for people.
+        code: that the command ends with.
+    """
+
+    value: object
+    show: Callable[[], None]
+    code: Exit = Exit.OK
+
+
+def said(value: object, text: str) -> Result:
+    """Return a result that people read as one line."""
+    return Result(value, partial(print, text))
+
+
+def row(value: Mapping[str, Any], names: Mapping[str, str]) -> Result:
+    """Return one object; see `print_members`."""
+    return Result(value, partial(print_members, value, names))
+
+
+def rows(values: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> Result:
+    """Return a table; see `print_rows`."""
+    return Result(values, partial(print_rows, values, columns, empty))
 
 
 def print_json(value: object) -> None:
@@ -52,19 +86,22 @@ def print_members(row: Mapping[str, Any], names: Mapping[str, str]) -> None:
 def cell(value: object) -> str:
     """Write a value for people."""
     match value:
-        case None:
-            return "-"
+        case None | []:
+            text = "-"
         case bool():
-            return "yes" if value else "no"
+            text = "yes" if value else "no"
         case {"code": code, "message": message}:
-            return f"{message} ({code})"
+            text = f"{message} ({code})"
+        case {"name": name}:
+            text = str(name)
+        case list():
+            text = ", ".join(map(cell, value))
         case str() if _is_moment(value):
-            return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            text = datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case _:
-            # what comes from elsewhere shall not command the terminal
-            return "".join(
-                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)
-            )
+            text = str(value)
+    # what comes from elsewhere shall not command the terminal
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _is_moment(text: str) -> bool:

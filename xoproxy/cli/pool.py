@@ -2,14 +2,15 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xoproxy.cli.exits import Exit, fail
-from xoproxy.cli.output import cell, print_json, print_members, print_rows
-from xoproxy.cli.remote import AsPasswordFile, AsUser, Json, Remote, Url, remote
+from xoproxy.cli.output import Result, cell, row, rows, said
+from xoproxy.cli.remote import Remote, on_proxy
 from xoproxy.settings import read_secret
 
 PASSWORD_VARIABLE = "XOPROXY_POOL_PASSWORD"  # noqa: S105 - a name
@@ -54,8 +55,9 @@ PoolArgument = Annotated[
 ]
 
 
-@app.command()
+@on_proxy(app)
 def add(
+    proxy: Remote,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="How to call it.", show_default=False)
     ],
@@ -77,17 +79,12 @@ def add(
         ),
     ] = None,
     fingerprint: Fingerprint = None,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Add a pool; the proxy connects to it at once and keeps its password encrypted.
 
     XAPI hosts sign their own certificates: compare the fingerprint that is shown with the host's
     console (xe host-get-server-certificate), then accept it once.
     """
-    proxy = remote(url, as_user, as_password_file)
     password = _pool_password(username, password_file)
     body = {"name": name, "url": address, "username": username, "password": password}
     if fingerprint:
@@ -96,14 +93,12 @@ def add(
     if "error" in pool and "id" not in pool:
         body["fingerprint"] = _accepted(pool["error"])
         pool = proxy.post("pools", body=body)
-    if as_json:
-        print_json(pool)
-    else:
-        print(f"Added {pool['name']} ({pool['id']}). See its state: xoproxy pool list")
+    return said(pool, f"Added {pool['name']} ({pool['id']}). See its state: xoproxy pool list")
 
 
-@app.command()
+@on_proxy(app)
 def check(
+    proxy: Remote,
     pool: Annotated[
         str,
         typer.Argument(
@@ -124,13 +119,8 @@ def check(
         ),
     ] = None,
     fingerprint: Fingerprint = None,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Look at a pool step by step, and say what to do about what fails."""
-    proxy = remote(url, as_user, as_password_file)
     if "://" in pool:
         body = {"url": pool, "username": username}
         body["password"] = _pool_password(username, password_file)
@@ -139,33 +129,20 @@ def check(
         report = proxy.post("pools", "check", body=body)
     else:
         report = proxy.post("pools", _find(proxy, pool)["id"], "check")
-    if as_json:
-        print_json(report)
-    else:
-        _print_report(report)
-    if not report["good"]:
-        raise typer.Exit(Exit.FAILURE)
+    code = Exit.OK if report["good"] else Exit.FAILURE
+    return Result(report, partial(_print_report, report), code)
 
 
-@app.command()
-def reconnect(
-    pool: PoolArgument,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app)
+def reconnect(proxy: Remote, pool: PoolArgument) -> Result:
     """Try to reach a pool now instead of at the next attempt."""
-    proxy = remote(url, as_user, as_password_file)
     found = proxy.post("pools", _find(proxy, pool)["id"], "reconnect")
-    if as_json:
-        print_json(found)
-    else:
-        print(f"Trying {found['name']} ({found['id']}). See its state: xoproxy pool list")
+    return said(found, f"Trying {found['name']} ({found['id']}). See its state: xoproxy pool list")
 
 
-@app.command()
+@on_proxy(app)
 def accept(
+    proxy: Remote,
     pool: PoolArgument,
     fingerprint: Annotated[
         str | None,
@@ -173,122 +150,66 @@ def accept(
             metavar="SHA256", help="What you compared; else you are asked.", show_default=False
         ),
     ] = None,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Accept the certificate that a pool's hosts show now, after it was renewed."""
-    proxy = remote(url, as_user, as_password_file)
     found = _find(proxy, pool)
     wanted = (
         [fingerprint] if fingerprint else _asked(proxy.get("pools", found["id"], "certificates"))
     )
     for one in wanted:
         found = proxy.post("pools", found["id"], "accept", body={"fingerprint": one})
-    if as_json:
-        print_json(found)
-    else:
-        print(f"Accepted for {found['name']} ({found['id']}).")
+    return said(found, f"Accepted for {found['name']} ({found['id']}).")
 
 
-@app.command("list")
-def list_pools(
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app, "list")
+def list_pools(proxy: Remote) -> Result:
     """List all pools with the state of their links."""
-    pools = remote(url, as_user, as_password_file).get("pools")
-    if as_json:
-        print_json(pools)
-    else:
-        print_rows(pools, _COLUMNS, "No pools yet. Add one: xoproxy pool add NAME URL --user root")
+    pools = proxy.get("pools")
+    return rows(pools, _COLUMNS, "No pools yet. Add one: xoproxy pool add NAME URL --user root")
 
 
-@app.command()
-def show(
-    pool: PoolArgument,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app)
+def show(proxy: Remote, pool: PoolArgument) -> Result:
     """Show one pool."""
-    found = _find(remote(url, as_user, as_password_file), pool)
-    if as_json:
-        print_json(found)
-    else:
-        print_members(found, _MEMBERS)
+    return row(_find(proxy, pool), _MEMBERS)
 
 
-@app.command()
-def enable(
-    pool: PoolArgument,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app)
+def enable(proxy: Remote, pool: PoolArgument) -> Result:
     """Connect to a pool again that was disabled."""
-    _switch(remote(url, as_user, as_password_file), pool, enabled=True, as_json=as_json)
+    return _switch(proxy, pool, enabled=True)
 
 
-@app.command()
-def disable(
-    pool: PoolArgument,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app)
+def disable(proxy: Remote, pool: PoolArgument) -> Result:
     """Leave a pool alone; what is known of it stays visible, marked as disabled."""
-    _switch(remote(url, as_user, as_password_file), pool, enabled=False, as_json=as_json)
+    return _switch(proxy, pool, enabled=False)
 
 
-@app.command()
+@on_proxy(app)
 def rename(
+    proxy: Remote,
     pool: PoolArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.", show_default=False)],
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Call a pool something else; its id stays."""
-    proxy = remote(url, as_user, as_password_file)
     changed = proxy.patch("pools", _find(proxy, pool)["id"], body={"name": name})
-    if as_json:
-        print_json(changed)
-    else:
-        print(f"Renamed to {changed['name']} ({changed['id']}).")
+    return said(changed, f"Renamed to {changed['name']} ({changed['id']}).")
 
 
-@app.command()
-def remove(
-    pool: PoolArgument,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+@on_proxy(app)
+def remove(proxy: Remote, pool: PoolArgument) -> Result:
     """Forget a pool and its credentials; nothing changes on the pool itself."""
-    proxy = remote(url, as_user, as_password_file)
     found = _find(proxy, pool)
     proxy.delete("pools", found["id"])
-    if as_json:
-        print_json({"id": found["id"], "name": found["name"]})
-    else:
-        print(f"Removed {found['name']} ({found['id']}).")
+    removed = {"id": found["id"], "name": found["name"]}
+    return said(removed, f"Removed {found['name']} ({found['id']}).")
 
 
-def _switch(proxy: Remote, pool: str, *, enabled: bool, as_json: bool) -> None:
+def _switch(proxy: Remote, pool: str, *, enabled: bool) -> Result:
     changed = proxy.patch("pools", _find(proxy, pool)["id"], body={"enabled": enabled})
-    if as_json:
-        print_json(changed)
-    else:
-        print(f"{'Enabled' if enabled else 'Disabled'} {changed['name']} ({changed['id']}).")
+    done = "Enabled" if enabled else "Disabled"
+    return said(changed, f"{done} {changed['name']} ({changed['id']}).")
 
 
 _OWN_CERTIFICATE = "Is this the host's own certificate?"

@@ -7,18 +7,21 @@ environment for what is mostly this machine.
 import base64
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from inspect import Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
 from xoproxy import __version__
 from xoproxy.cli.access import Access, access
 from xoproxy.cli.exits import Exit, fail
+from xoproxy.cli.output import Result, print_json
 
 _TIMEOUT_S = 30.0
 _SECURE = {"https", "wss"}
@@ -54,9 +57,56 @@ AsPasswordFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def remote(url: str | None, user: str | None, password_file: Path | None) -> "Remote":
-    """Build a `Remote` from what the options and the environment say."""
-    return Remote(access(url, user, password_file))
+_Command = TypeVar("_Command", bound=Callable[..., Result])
+
+
+def on_proxy(app: typer.Typer, name: str | None = None) -> Callable[[_Command], _Command]:
+    """Make a command of a function of a `Remote`, and add the options that all of them take.
+
+    Args:
+        app: whose command it is.
+        name: of the command; None: the function's.
+    """
+
+    def register(function: _Command) -> _Command:
+        @wraps(function)
+        def command(
+            *,
+            url: Url,
+            as_user: AsUser,
+            as_password_file: AsPasswordFile,
+            as_json: Json,
+            **own: Any,  # noqa: ANN401 - what the function takes
+        ) -> None:
+            result = function(Remote(access(url, as_user, as_password_file)), **own)
+            if as_json:
+                print_json(result.value)
+            else:
+                result.show()
+            if result.code:
+                raise typer.Exit(result.code)
+
+        # typer makes the command line of what a function says that it takes
+        _, *own = signature(function).parameters.values()
+        together = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *_SHARED)]
+        command.__dict__["__signature__"] = Signature(together)
+        command.__annotations__ = {p.name: p.annotation for p in together}
+        app.command(name)(command)
+        return function
+
+    return register
+
+
+def _shared(
+    url: Url = None,
+    as_user: AsUser = None,
+    as_password_file: AsPasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say what all commands take."""
+
+
+_SHARED = tuple(signature(_shared).parameters.values())
 
 
 class Remote:
@@ -71,8 +121,8 @@ class Remote:
             "User-Agent": f"xoproxy/{__version__}",
         }
 
-    def get(self, *path: str) -> Any:  # noqa: ANN401 - JSON
-        return self._request("GET", path)
+    def get(self, *path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
+        return self._request("GET", path, query=query)
 
     def post(self, *path: str, body: Mapping[str, object] | None = None, expected: str = "") -> Any:  # noqa: ANN401
         """Post; a problem with the code `expected` is returned as {"error": ..}."""
@@ -81,8 +131,11 @@ class Remote:
     def patch(self, *path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401
         return self._request("PATCH", path, body)
 
-    def delete(self, *path: str) -> None:
-        self._request("DELETE", path)
+    def put(self, *path: str, body: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
+        return self._request("PUT", path, body)
+
+    def delete(self, *path: str) -> Any:  # noqa: ANN401
+        return self._request("DELETE", path)
 
     def _request(
         self,
@@ -90,9 +143,12 @@ class Remote:
         path: tuple[str, ...],
         body: Mapping[str, object] | None = None,
         expected: str = "",
+        query: Mapping[str, str] | None = None,
     ) -> Any:  # noqa: ANN401
         segments = "/".join(quote(segment, safe="") for segment in path)
         target = f"{self._url.path.rstrip('/')}/api/v1/{segments}"
+        if query:
+            target += f"?{urlencode(query)}"
         headers = dict(self._headers)
         if body is not None:
             headers["Content-Type"] = "application/json"

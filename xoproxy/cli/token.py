@@ -5,14 +5,15 @@ from typing import Annotated, Any
 import typer
 
 from xoproxy.cli.exits import fail
-from xoproxy.cli.output import print_json, print_rows
-from xoproxy.cli.remote import AsPasswordFile, AsUser, Json, Url, remote
+from xoproxy.cli.output import Result, rows, said
+from xoproxy.cli.remote import Remote, on_proxy
 
 _DAY_S = 86_400
 _COLUMNS = {
     "id": "ID",
     "name": "NAME",
     "user": "USER",
+    "role": "BOUND BY",
     "created_at": "CREATED",
     "last_used_at": "LAST USED",
     "expires_at": "EXPIRES",
@@ -21,11 +22,30 @@ _COLUMNS = {
 app = typer.Typer(no_args_is_help=True, help="API tokens for programs: add, list, revoke.")
 
 
-@app.command()
+@on_proxy(app)
 def add(
+    proxy: Remote,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What it is for.", show_default=False)
     ],
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            metavar="USER",
+            help="Make it for this user, as an administrator; else for you.",
+            show_default=False,
+        ),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="Give it no more than this role has; else all of the user's rights.",
+            show_default=False,
+        ),
+    ] = None,
     days: Annotated[
         int | None,
         typer.Option(
@@ -36,55 +56,37 @@ def add(
             show_default=False,
         ),
     ] = None,
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Make a token with your rights. It is shown this once; keep it like a password."""
     body: dict[str, object] = {"name": name}
+    if user is not None:
+        body["user"] = user
+    if role is not None:
+        body["role"] = role
     if days is not None:
         body["expires_in_s"] = days * _DAY_S
-    token = remote(url, as_user, as_password_file).post("tokens", body=body)
-    if as_json:
-        print_json({"id": token["id"], "token": token["token"]})
-    else:
-        print(token["token"])
+    token = proxy.post("tokens", body=body)
+    return said({"id": token["id"], "token": token["token"]}, token["token"])
 
 
-@app.command("list")
-def list_tokens(
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
-    """List the tokens that are not revoked."""
-    tokens = remote(url, as_user, as_password_file).get("tokens")
-    if as_json:
-        print_json(tokens)
-    else:
-        print_rows(tokens, _COLUMNS, "No tokens yet. Make one: xoproxy token add NAME")
+@on_proxy(app, "list")
+def list_tokens(proxy: Remote) -> Result:
+    """List your tokens that are not revoked; as an administrator, everybody's."""
+    empty = "No tokens yet. Make one: xoproxy token add NAME"
+    return rows(proxy.get("tokens"), _COLUMNS, empty)
 
 
-@app.command()
+@on_proxy(app)
 def revoke(
+    proxy: Remote,
     token: Annotated[
         str, typer.Argument(metavar="TOKEN", help="Its id, or its name.", show_default=False)
     ],
-    url: Url = None,
-    as_user: AsUser = None,
-    as_password_file: AsPasswordFile = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Revoke a token for ever; connections that it opened are closed at once."""
-    proxy = remote(url, as_user, as_password_file)
     found = _find(proxy.get("tokens"), token)
     proxy.delete("tokens", found["id"])
-    if as_json:
-        print_json({"id": found["id"]})
-    else:
-        print(f"Revoked {found['name']} ({found['id']}).")
+    return said({"id": found["id"]}, f"Revoked {found['name']} ({found['id']}).")
 
 
 def _find(tokens: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
