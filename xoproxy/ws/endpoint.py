@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import structlog
@@ -417,10 +418,9 @@ class Endpoint:
             await self._rights_changed.wait()
             self._rights_changed.clear()
             while self._unjudged:
-                for connection in list(self._unjudged)[:_JUDGED_AT_ONCE]:
+                for connection in list(islice(self._unjudged, _JUDGED_AT_ONCE)):
                     del self._unjudged[connection]
-                    if connection.session is not None and not connection.client.closed:
-                        connection.session.rights_changed()
+                    self._judge(connection)
                 await asyncio.sleep(0)
 
     def account_ended(self, account_id: str) -> None:
@@ -431,6 +431,15 @@ class Endpoint:
 
     def revoked(self, credential: str) -> None:
         """Close what a credential opened."""
+    def _judge(self, connection: Connection) -> None:
+        if connection.session is None or connection.client.closed:
+            return
+        try:
+            connection.session.rights_changed()
+        except Exception:  # noqa: BLE001 - a fault of ours ends the connection: it may not go on
+            _log.exception("rights could not be judged")
+            connection.client.close(CloseCode.STATE_LOST, "a fault of the proxy")
+
         for connection in list(self.connections):
             if connection.principal is not None and connection.principal.credential == credential:
                 connection.client.close(CloseCode.CREDENTIAL_REVOKED, "credential revoked")
