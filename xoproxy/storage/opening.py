@@ -38,7 +38,9 @@ class Storage:
         keyring: seals what the database must not show.
         signing_key: signs what clients bring back, such as resume tokens; lasts as long as the
             database.
-        history_key: encrypts the pools' logs and checkpoints.
+        history_key: encrypts the pools' logs and checkpoints; another one after `rotate_key`.
+        audit_key: holds the audit log together; lasts as long as the database, as that log does,
+            through rotations, backups and moves.
     """
 
     database: Database
@@ -48,6 +50,7 @@ class Storage:
     keyring: Keyring
     signing_key: bytes = field(repr=False)
     history_key: bytes = field(repr=False)
+    audit_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ async def open_storage(url: str, key_path: Path, *, alone: bool = False) -> Asyn
             unlocked.keyring,
             unlocked.signing_key,
             unlocked.keyring.derived("history"),
+            Keyring(unlocked.signing_key).derived("audit"),
         )
 
 
