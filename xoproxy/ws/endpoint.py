@@ -423,14 +423,6 @@ class Endpoint:
                     self._judge(connection)
                 await asyncio.sleep(0)
 
-    def account_ended(self, account_id: str) -> None:
-        """Close whatever an account opened: it is disabled, or there is none any more."""
-        for connection in list(self.connections):
-            if connection.principal is not None and connection.principal.account_id == account_id:
-                connection.client.close(CloseCode.CREDENTIAL_REVOKED, "account disabled")
-
-    def revoked(self, credential: str) -> None:
-        """Close what a credential opened."""
     def _judge(self, connection: Connection) -> None:
         if connection.session is None or connection.client.closed:
             return
@@ -440,6 +432,14 @@ class Endpoint:
             _log.exception("rights could not be judged")
             connection.client.close(CloseCode.STATE_LOST, "a fault of the proxy")
 
+    def account_ended(self, account_id: str) -> None:
+        """Close whatever an account opened: it is disabled, or there is none any more."""
+        for connection in list(self.connections):
+            if connection.principal is not None and connection.principal.account_id == account_id:
+                connection.client.close(CloseCode.CREDENTIAL_REVOKED, "account disabled")
+
+    def revoked(self, credential: str) -> None:
+        """Close what a credential opened."""
         for connection in list(self.connections):
             if connection.principal is not None and connection.principal.credential == credential:
                 connection.client.close(CloseCode.CREDENTIAL_REVOKED, "credential revoked")
