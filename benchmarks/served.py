@@ -21,7 +21,6 @@ class _Anybody:
     role: str = "administrator"
     credential: str = "benchmark"
     expires_at_s: float | None = None
-    may_call: bool = False
 
     def visibility(self, pool: PoolId) -> Visibility | None:
         del pool

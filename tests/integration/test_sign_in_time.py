@@ -30,7 +30,7 @@ class SlowAuthenticator:
 
 
 class NoCaller:
-    async def call(self, pool, method, params):
+    async def call(self, principal, pool, method, params):
         raise NotImplementedError
 
 

@@ -18,11 +18,13 @@ from aiohttp import web
 
 from xoproxy.app import options
 from xoproxy.app.collector import Collector
+from xoproxy.app.commands import Commands
 from xoproxy.app.events import OwnObjects, PoolEvents
 from xoproxy.app.identities import Authenticator
 from xoproxy.app.memory import MemoryGuard, available_bytes
 from xoproxy.app.numbers import Caller, Numbers
 from xoproxy.app.objects import Objects
+from xoproxy.app.ownership import Ownership
 from xoproxy.app.registry import Readiness, Registry
 from xoproxy.auth import Accounts, Administration, Directory, Passwords, Tokens
 from xoproxy.cache.journal import JournalBudget
@@ -135,7 +137,8 @@ async def _serving(
     own = OwnObjects(hub, budget)
     directory.follow(own)
     tokens.follow(own)
-    events = PoolEvents(hub, own, histories)
+    ownership = Ownership(directory, hub.pools)
+    events = PoolEvents(hub, own, histories, ownership)
     restored = await histories.restore([pool.id for pool in await storage.pools.list()], budget)
 
     def new_store(pool: PoolId) -> Store:
@@ -152,7 +155,7 @@ async def _serving(
         endpoint = Endpoint(
             hub,
             Authenticator(accounts, directory),
-            caller,
+            Commands(hub.pools, caller, ownership),
             framing,
             options.connection_limits(limits),
             settings.server.trusted_origins,
@@ -172,6 +175,7 @@ async def _serving(
             group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
             group.create_task(memory.run(), name="memory"),
             group.create_task(endpoint.judge(), name="rights"),
+            group.create_task(ownership.run(administration), name="ownership"),
             group.create_task(_note_token_uses(tokens), name="token uses"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),

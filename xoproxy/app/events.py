@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from xoproxy.app.own_records import ref_of, upsert
+from xoproxy.app.ownership import Ownership
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -49,10 +50,13 @@ class OwnObjects:
 class PoolEvents:
     """Carries what the supervisor tells to the hub (fits `pool.supervisor.Sink`)."""
 
-    def __init__(self, hub: Hub, own: OwnObjects, histories: Histories) -> None:
+    def __init__(
+        self, hub: Hub, own: OwnObjects, histories: Histories, ownership: Ownership
+    ) -> None:
         self._hub = hub
         self._own = own
         self._histories = histories
+        self._ownership = ownership
         self.batches: dict[PoolId, int] = {}
         self.changes: dict[PoolId, int] = {}
         self.changed = asyncio.Event()
@@ -61,12 +65,14 @@ class PoolEvents:
     def loaded(self, store: Store) -> None:
         self._histories.loaded(store)
         self._hub.loaded(store.pool)
+        self._ownership.loaded(store)
 
     def committed(self, batch: Batch) -> None:
         self.batches[batch.pool] = self.batches.get(batch.pool, 0) + 1
         self.changes[batch.pool] = self.changes.get(batch.pool, 0) + len(batch.changes)
         self._histories.committed(batch)  # first: no client may know what a restart would not
         self._hub.committed(batch)
+        self._ownership.committed(batch)
 
     def state(self, status: LinkStatus) -> None:
         self._own.publish(status)

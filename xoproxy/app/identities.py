@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xoproxy.auth import Accounts, Directory, Identity
+from xoproxy.auth import Accounts, Directory, Identity, Rights
 from xoproxy.cache.view import Visibility
 from xoproxy.model import PoolId
 
@@ -35,11 +35,11 @@ class Principal:
         return self.identity.expires_at_s
 
     @property
-    def may_call(self) -> bool:
-        return self.directory.rights_of(self.identity).administers
+    def rights(self) -> Rights:
+        return self.directory.rights_of(self.identity)
 
     def visibility(self, pool: PoolId) -> Visibility | None:
-        return self.directory.rights_of(self.identity).visibility(pool)
+        return self.rights.visibility(pool)
 
 
 class Authenticator:

@@ -18,7 +18,7 @@ from aiohttp import WSMessage, WSMsgType, hdrs, web
 from msgspec import UNSET
 
 from xoproxy import __version__
-from xoproxy.auth import is_foreign_page
+from xoproxy.auth import Rights, is_foreign_page
 from xoproxy.errors import (
     ClientError,
     CloseCode,
@@ -69,6 +69,10 @@ class Principal(User, Protocol):
         """Of the user's account."""
 
     @property
+    def rights(self) -> Rights:
+        """What he may, as it is now."""
+
+    @property
     def credential(self) -> str:
         """Names the credential, so that its revocation closes what it opened; not a secret."""
 
@@ -78,10 +82,12 @@ class Principal(User, Protocol):
 
 
 class Caller(Protocol):
-    """Runs raw XAPI calls; `pool/calls.py` fits it."""
+    """Runs clients' XAPI calls; `app/commands.py` fits it."""
 
-    async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Run a call to its end and return its result.
+    async def call(
+        self, principal: Principal, pool: PoolId, method: str, params: Mapping[str, Any]
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Run a call to its end, if the user may, and return what he may see of its result.
 
         Raises:
             RequestRefused, PoolError: it was not run, or it failed.
@@ -224,8 +230,10 @@ class Connection:
                 await self._renew(session, auth, remote)
 
     async def _run_call(self, session: Session, call: RunCall) -> None:
+        assert self.principal is not None  # noqa: S101 - there is no session of nobody
+        run = self.endpoint.caller.call
         try:
-            result = await self.endpoint.caller.call(call.pool, call.method, call.params)
+            result = await run(self.principal, call.pool, call.method, call.params)
         except RequestRefused as refused:
             session.call_failed(call, refused)
         except XapiFailure as failure:

@@ -59,10 +59,10 @@ class TestWelcome:
 
         assert isinstance(effect, Authenticate)
         assert effect.auth.token == "xop_1"
-        client.session.renewed(Person(may_call=False))
+        client.session.renewed(Person(hidden={"p"}))
         assert [m["type"] for m in client.hears()] == ["welcome"]
         client.says("call", id=9, pool="p", method="VM.start")
-        assert error(client) == refused("FORBIDDEN")
+        assert error(client) == refused("NOT_FOUND")
 
 
 class TestSubscribe:
@@ -469,11 +469,6 @@ class TestCall:
         client.session.call_ended(effect, None)
         client.hears()
         client.subscribes(2)
-
-    def test_is_for_those_who_may(self, desk):
-        client = desk.connect(Person(may_call=False))
-        client.says("call", id=9, pool="p", method="VM.start")
-        assert error(client) == refused("FORBIDDEN")
 
     def test_too_many_at_once_are_busy(self, desk):
         client = desk.connect(limits=Limits(calls=1))

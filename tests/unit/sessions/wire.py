@@ -43,16 +43,9 @@ class Person:
     name = "ada"
     role = "administrator"
 
-    def __init__(
-        self,
-        rights: Visibility | None = None,
-        hidden: Iterable[str] = (),
-        *,
-        may_call: bool = True,
-    ) -> None:
+    def __init__(self, rights: Visibility | None = None, hidden: Iterable[str] = ()) -> None:
         self.rights = rights or Everything()
         self.hidden = set(hidden)
-        self.may_call = may_call
 
     def visibility(self, pool: PoolId) -> Visibility | None:
         return None if pool in self.hidden else self.rights

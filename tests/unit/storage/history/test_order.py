@@ -2,6 +2,8 @@
 
 from tests.unit.storage.history.pools import KEY, upsert
 from xoproxy.app.events import OwnObjects, PoolEvents
+from xoproxy.app.ownership import Ownership
+from xoproxy.auth import Directory
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.store import Store
 from xoproxy.model import Batch, PoolId
@@ -30,7 +32,8 @@ async def test_a_batch_is_on_file_before_any_client_hears_of_it(tmp_path):
     async with open_histories(tmp_path, KEY, HistoryOptions()) as histories:
         await histories.restore([], JournalBudget())
         clients = Clients(tmp_path)
-        events = PoolEvents(clients, OwnObjects(clients, JournalBudget()), histories)  # type: ignore[arg-type]
+        own = OwnObjects(clients, JournalBudget())  # type: ignore[arg-type]
+        events = PoolEvents(clients, own, histories, Ownership(Directory(), {}))  # type: ignore[arg-type]
         store = Store(PoolId("p1"), "epoch")
         for number in range(4):
             clients.heard.clear()
