@@ -121,6 +121,21 @@ class Directory:
     def grants(self) -> Mapping[str, KeptGrant]:
         return self._grants
 
+    @property
+    def contents(self) -> Contents:
+        """Return all that it holds, to make another one of it."""
+        return Contents(
+            tuple(self._accounts.values()),
+            tuple(self._groups.values()),
+            tuple(role for role in self._roles.values() if not role.built_in),
+            tuple(self._grants.values()),
+        )
+
+    @property
+    def is_administered(self) -> bool:
+        """Whether there is somebody who may administer."""
+        return any(self.rights(account_id).administers for account_id in self._accounts)
+
     def account_named(self, name: str) -> Account | None:
         return self._names.get(name)
 
