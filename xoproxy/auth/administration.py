@@ -14,7 +14,7 @@ from typing import Protocol
 
 from xoproxy.auth.directory import Account, Directory, Group, KeptGrant
 from xoproxy.auth.grants import Scope
-from xoproxy.auth.identity import ADMINISTRATOR, password_credential
+from xoproxy.auth.identity import password_credential
 from xoproxy.auth.passwords import Passwords
 from xoproxy.auth.permissions import BUILT_IN, Role, checked
 from xoproxy.errors import ErrorCode, RequestRefused
@@ -135,8 +135,7 @@ class Administration:
                 enabled=before.enabled if enabled is None else enabled,
                 password_hash=password_hash or before.password_hash,
             )
-            if not (account.enabled and account.role == ADMINISTRATOR):
-                self._check_administrator_left(before)
+            self._check_administered(lambda trial: trial.put_account(account))
             await self._store.put_account(account)
             affected = self._directory.put_account(account)
             if before.enabled and not account.enabled:
@@ -153,7 +152,8 @@ class Administration:
             RequestRefused: NOT_FOUND; CONFLICT, no administrator would be left.
         """
         async with self._lock:
-            self._check_administrator_left(self._account(account_id))
+            self._account(account_id)
+            self._check_administered(lambda trial: trial.remove_account(account_id))
             await self._store.remove_account(account_id)
             affected = self._directory.remove_account(account_id)
             self._told.account_ended(account_id)
@@ -186,7 +186,8 @@ class Administration:
         """Give a group other members.
 
         Raises:
-            RequestRefused: NOT_FOUND; CONFLICT, the group would be in itself.
+            RequestRefused: NOT_FOUND; CONFLICT, the group would be in itself, or no administrator
+                would be left.
         """
         async with self._lock:
             before = self._group(group_id)
@@ -206,6 +207,7 @@ class Administration:
         """
         async with self._lock:
             self._group(group_id)
+            self._check_administered(lambda trial: trial.remove_group(group_id))
             await self._store.remove_group(group_id)
             self._told.rights_changed(self._directory.remove_group(group_id))
 
@@ -222,6 +224,7 @@ class Administration:
         if name in BUILT_IN:
             raise RequestRefused(ErrorCode.CONFLICT, f"role {name!r} is built in; choose a name")
         async with self._lock:
+            self._check_administered(lambda trial: trial.put_role(role))
             await self._store.put_role(role)
             self._told.rights_changed(self._directory.put_role(role))
             return role
@@ -268,6 +271,7 @@ class Administration:
             for known in self._directory.grants.values():
                 if replace(known, id=grant.id, created_at=grant.created_at) == grant:
                     raise RequestRefused(ErrorCode.CONFLICT, f"that is granted already: {known.id}")
+            self._check_administered(lambda trial: trial.put_grant(grant))
             await self._store.add_grant(grant)
             self._told.rights_changed(self._directory.put_grant(grant))
             return grant
@@ -281,6 +285,7 @@ class Administration:
         async with self._lock:
             if grant_id not in self._directory.grants:
                 raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no grant {grant_id!r}")
+            self._check_administered(lambda trial: trial.remove_grant(grant_id))
             await self._store.remove_grant(grant_id)
             self._told.rights_changed(self._directory.remove_grant(grant_id))
 
@@ -293,6 +298,7 @@ class Administration:
             self._group(group_id)
         if self._directory.would_be_circular(group):
             raise RequestRefused(ErrorCode.CONFLICT, "a group cannot be in itself")
+        self._check_administered(lambda trial: trial.put_group(group))
         await self._store.put_group(group)
         self._told.rights_changed(self._directory.put_group(group))
         return group
@@ -315,13 +321,12 @@ class Administration:
             text = f"there is no role {role!r}; there are {known}"
             raise RequestRefused(ErrorCode.NOT_FOUND, text)
 
-    def _check_administrator_left(self, without: Account) -> None:
-        """Refuse to lock everybody out for ever."""
-        if not (without.role == ADMINISTRATOR and without.enabled):
+    def _check_administered(self, change: Callable[[Directory], object]) -> None:
+        """Refuse a change that would lock everybody out for ever: a denial can, too."""
+        trial = Directory(self._directory.contents)
+        change(trial)
+        if trial.is_administered or not self._directory.is_administered:
             return
-        for account in self._directory.accounts.values():
-            if account.id != without.id and account.role == ADMINISTRATOR and account.enabled:
-                return
         raise RequestRefused(
             ErrorCode.CONFLICT, "nobody would be left who may administer: make another one first"
         )
