@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xoproxy.errors import ConfigError
+from xoproxy.storage.browser_sessions import StoredSessions
 from xoproxy.storage.database import Database, migrate, open_database
 from xoproxy.storage.directory import StoredDirectory
 from xoproxy.storage.keyring import (
@@ -24,6 +25,7 @@ from xoproxy.storage.keyring import (
 )
 from xoproxy.storage.pools import StoredPools
 from xoproxy.storage.schema import sealed_secrets
+from xoproxy.storage.sign_ins import StoredSignIns
 from xoproxy.storage.tokens import StoredTokens
 
 _SIGNING_KEY = "signing_key"
@@ -46,6 +48,8 @@ class Storage:
     database: Database
     directory: StoredDirectory
     tokens: StoredTokens
+    sessions: StoredSessions
+    sign_ins: StoredSignIns
     pools: StoredPools
     keyring: Keyring
     signing_key: bytes = field(repr=False)
@@ -95,6 +99,8 @@ async def open_storage(url: str, key_path: Path, *, alone: bool = False) -> Asyn
             database,
             StoredDirectory(database),
             StoredTokens(database),
+            StoredSessions(database),
+            StoredSignIns(database),
             StoredPools(database, unlocked.keyring),
             unlocked.keyring,
             unlocked.signing_key,

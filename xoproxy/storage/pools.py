@@ -76,7 +76,7 @@ class StoredPools:
             "name": name,
             "url": url,
             "username": username,
-            "password": self._keyring.seal(password.encode(), _purpose(pool_id)),
+            "password": self._keyring.seal(password.encode(), purpose(pool_id)),
             "enabled": enabled,
             "created_at": datetime.now(UTC),
         }
@@ -123,7 +123,7 @@ class StoredPools:
             "uuid": uuid,
         }
         if password is not None:
-            values["password"] = self._keyring.seal(password.encode(), _purpose(pool_id))
+            values["password"] = self._keyring.seal(password.encode(), purpose(pool_id))
         changed = {column: value for column, value in values.items() if value is not None}
         try:
             async with self._database.writing() as connection:
@@ -158,7 +158,7 @@ class StoredPools:
     def _config(self, row: Row[Any], pins: Mapping[str, str]) -> PoolConfig:
         values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
         try:
-            password = self._keyring.open(values.pop("password"), _purpose(row.id))
+            password = self._keyring.open(values.pop("password"), purpose(row.id))
         except SealBroken as error:
             raise ConfigError(
                 f"storage: the password of pool {row.name!r} cannot be decrypted: {error}"
@@ -188,7 +188,8 @@ async def _pin(connection: AsyncConnection, pool_id: PoolId, pins: Mapping[str, 
         await connection.execute(insert(table).values(row))
 
 
-def _purpose(pool_id: PoolId) -> str:
+def purpose(pool_id: str) -> str:
+    """Say what a pool's password is sealed for."""
     return f"pool/{pool_id}/password"
 
 
