@@ -12,10 +12,12 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -44,10 +46,23 @@ def _home(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
+def _are_networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for text in values:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"write an address or a network like 10.0.0.0/8, not {text!r}"
+            ) from None
+    return values
+
+
+Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_are_networks)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split)]
 UserPath = Annotated[Path, BeforeValidator(_home)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+LongSeconds = Annotated[float, Field(ge=60, le=366 * 86_400)]
 Milliseconds = Annotated[float, Field(ge=0, le=10_000)]
 Bytes = Annotated[int, Field(ge=1024)]
 Count = Annotated[int, Field(ge=1)]
@@ -76,6 +91,11 @@ class ServerSettings(_Group):
     trusted_origins: Origins = ()
     """Web origins (`https://xo.example.com`, separated by commas) whose pages may use the WebSocket
     and the API beside the proxy's own. Needed when a reverse proxy rewrites the `Host` header."""
+    trusted_proxies: Networks = ()
+    """Addresses or networks (separated by commas) of reverse proxies in front of this one, which
+    add to `X-Forwarded-For` and set `X-Forwarded-Proto`: only what they say is believed. Without,
+    all who come through one count as one address when passwords are guessed, and cookies are not
+    marked `Secure`."""
     shutdown_grace_s: Seconds = 5.0
     """Seconds that clients get to receive their last bookmark and close frame when the proxy stops;
     then connections are cut."""
@@ -88,6 +108,22 @@ class ServerSettings(_Group):
                 raise ValueError(
                     f"trusted_origins: write an origin like https://xo.example.com, not {origin!r}"
                 )
+        return self
+
+
+class AccountsSettings(_Group):
+    """How long people stay signed in."""
+
+    session_idle_s: LongSeconds = 86_400.0
+    """Seconds after which a browser session that nobody uses is over; a page that is open uses it.
+    A day: who works with it daily signs in once a week."""
+    session_s: LongSeconds = 7 * 86_400.0
+    """Seconds after which a browser session is over in any case: a stolen cookie is good for no
+    longer."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        _in_order(self, ("session_idle_s", "session_s"))
         return self
 
 
@@ -251,6 +287,18 @@ class LimitsSettings(_Group):
         return self
 
 
+class AuditSettings(_Group):
+    """The audit log: who did what, with which result."""
+
+    keep_days: Count = 365
+    """Days that a record is kept at most."""
+    keep_records: Count = 1_000_000
+    """Records that are kept at most (about 0.5 KB each); the oldest go first."""
+    queue: Count = 10_000
+    """Records that may wait for a database that is slow. When so many do, what is recorded but not
+    waited for (calls, sign-ins) is counted only, and changes of rights are refused."""
+
+
 class LogSettings(_Group):
     """What is logged; always to standard error."""
 
@@ -268,17 +316,21 @@ class Settings(_Group):
     """Password of the account `admin` that the first start creates; without it a random one is made
     and printed once. Later starts ignore it."""
     server: ServerSettings = ServerSettings()
+    accounts: AccountsSettings = AccountsSettings()
     storage: StorageSettings = StorageSettings()
     pool_link: PoolLinkSettings = PoolLinkSettings()
     limits: LimitsSettings = LimitsSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
 
 GROUPS: dict[str, type[_Group]] = {
     "server": ServerSettings,
+    "accounts": AccountsSettings,
     "storage": StorageSettings,
     "pool_link": PoolLinkSettings,
     "limits": LimitsSettings,
+    "audit": AuditSettings,
     "log": LogSettings,
 }
 SECRETS = ("admin_password", "storage.url")

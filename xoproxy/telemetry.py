@@ -184,6 +184,11 @@ METRICS: Mapping[str, MetricName] = {
     "xoproxy_logins_total": MetricName(
         "counter", "Sign-ins by way (password, token) and outcome", ("way", "outcome")
     ),
+    "xoproxy_audit_records_total": MetricName("counter", "Records of the audit log stored"),
+    "xoproxy_audit_lost_total": MetricName(
+        "counter", "Records of the audit log that were only counted: the database was too slow"
+    ),
+    "xoproxy_audit_queue": MetricName("gauge", "Records of the audit log not stored yet"),
 }
 
 

@@ -160,6 +160,7 @@ def test_equal_rights_are_equal_and_others_are_not(one, other):
         again = Directory(one).rights(account).visibility(PROXY_POOL)
         changed = Directory(other).rights(account).visibility(PROXY_POOL)
         assert mine is not None
+        assert again is not None
         assert changed is not None
         assert (mine, mine.scope, hash(mine)) == (again, again.scope, hash(again))
         assert (mine == changed) == (mine.scope == changed.scope)

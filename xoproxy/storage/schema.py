@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -186,4 +187,22 @@ sealed_secrets = Table(
     Column("name", String(64), primary_key=True),
     Column("value", LargeBinary, nullable=False),  # sealed by the keyring
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("content", Text, nullable=False),  # JSON, exactly as it was hashed
+    Column("hash", LargeBinary, nullable=False),
+)
+
+audit_ends = Table(
+    "audit_ends",
+    metadata,
+    Column("name", String(16), primary_key=True),  # auth.audit.Ends
+    Column("number", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
 )
