@@ -1,16 +1,17 @@
 """A proxy's administration side over real storage and loopback HTTP, without pools to talk to."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import ClientSession, encode_basic_auth, web
 
 from xoproxy.app.objects import Objects
-from xoproxy.auth import Accounts, Directory, Passwords, Tokens
+from xoproxy.auth import Accounts, BrowserSessions, Directory, Passwords, Tokens
 from xoproxy.auth import Administration as Changes
 from xoproxy.cache.store import Store
 from xoproxy.model import PoolId
@@ -150,7 +151,8 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
     async with open_storage(url, place / "storage.key") as storage:
         tokens = Tokens(storage.tokens)
         directory = Directory()
-        accounts = Accounts(directory, storage.directory, tokens, passwords)
+        sessions = BrowserSessions(storage.sessions, directory, tokens)
+        accounts = Accounts(directory, storage.directory, tokens, sessions, passwords)
         metrics.add_source(
             lambda: [Sample("xoproxy_logins_total", n, key) for key, n in accounts.logins.items()]
         )
@@ -181,3 +183,36 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
         finally:
             await runner.cleanup()
             passwords.close()
+
+
+class Api:
+    """Asks the HTTP API as somebody, and checks the form of each answer."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+
+    async def __call__(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        async with self._session.request(method, f"/api/v1{path}", json=body) as response:
+            text = await response.text()
+            assert response.status == status, text
+        assert "argon2" not in text  # as every hash of a password begins
+        return json.loads(text) if text else None
+
+    async def refused(
+        self, status: int, method: str, path: str, body: Any = None
+    ) -> tuple[str, str]:
+        """Return code and message of an error."""
+        error = (await self(method, path, body, status))["error"]
+        assert set(error) <= {"code", "message", "data"}
+        assert "\n" not in error["message"]
+        return error["code"], error["message"]
+
+
+@asynccontextmanager
+async def asking(
+    url: str, user: str = "", password: str = "", token: str = ""
+) -> AsyncIterator[Api]:
+    """Ask with a token, else with a name and a password."""
+    signed = f"Bearer {token}" if token else encode_basic_auth(user, password)
+    async with ClientSession(url, headers={"Authorization": signed}) as session:
+        yield Api(session)
