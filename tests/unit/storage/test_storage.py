@@ -166,6 +166,34 @@ async def test_concurrent_writers_all_succeed(place):
         assert len(await storage.pools.list()) == 20
 
 
+async def test_nobody_writes_between_what_is_read_and_what_is_written(place):
+    async with place.open() as storage, place.open() as second:  # as two processes would
+        await storage.directory.put_account(account(role="0"))
+
+        async def count_on(database):
+            async with database.writing() as connection:
+                role = (await connection.execute(select(accounts.c.role))).scalar_one()
+                await asyncio.sleep(0)
+                await connection.execute(update(accounts).values(role=str(int(role) + 1)))
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(count_on((storage if number % 2 else second).database))
+        assert (await storage.directory.contents()).accounts[0].role == "20"
+
+
+async def test_a_reader_sees_one_moment(place):
+    query = select(accounts.c.name).order_by(accounts.c.name)
+    async with place.open() as storage:
+        await storage.directory.put_account(account())
+        async with storage.database.reading() as connection:
+            before = (await connection.execute(query)).scalars().all()
+            await storage.directory.put_account(account("bob", "a2"))
+            assert (await connection.execute(query)).scalars().all() == before == ["admin"]
+        async with storage.database.reading() as connection:
+            assert (await connection.execute(query)).scalars().all() == ["admin", "bob"]
+
+
 @pytest.mark.parametrize("_round", range(8))
 async def test_first_starts_at_once_agree_on_the_keys(place, _round):
     async def start():
