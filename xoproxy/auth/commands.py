@@ -14,9 +14,9 @@ Not in the table, on purpose:
   somebody's drive; to be allowed to see it is no reason to be allowed to end it.
 - VM.set_VCPUs_params: weights and pins are at the expense of other VMs.
 
-A task is seen with the objects whose `current_operations` name it (cache/derivation.py). XAPI has
-all that commands do to a VM, disk, device, storage or host stand there while it lasts, so whoever
-began a task sees it, and nothing need be remembered of who that was.
+A task is seen with the objects whose `current_operations` name it (cache/derivation.py). What a
+command does to its subject and takes any time stands there as long as it lasts, so whoever began a
+task sees it at work, and nothing need be remembered of who that was. How it ended, `result` tells.
 
 What a call gives back, or fails with, tells nothing of what its user may not see (`shown`).
 """
