@@ -19,6 +19,7 @@ from aiohttp import web
 from xoproxy.app import options
 from xoproxy.app.collector import Collector
 from xoproxy.app.commands import Commands
+from xoproxy.app.credentials import Credentials, credentials
 from xoproxy.app.events import OwnObjects, PoolEvents
 from xoproxy.app.identities import Authenticator
 from xoproxy.app.memory import MemoryGuard, available_bytes
@@ -26,7 +27,7 @@ from xoproxy.app.numbers import Caller, Numbers
 from xoproxy.app.objects import Objects
 from xoproxy.app.ownership import Ownership
 from xoproxy.app.registry import Readiness, Registry
-from xoproxy.auth import Accounts, Administration, Directory, Passwords, Tokens
+from xoproxy.auth import Administration, Peers
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -48,8 +49,6 @@ from xoproxy.ws.endpoint import Endpoint, answer_deflate
 from xoproxy.ws.flusher import Flusher
 from xoproxy.ws.frames import SharedFraming
 from xoproxy.ws.pulse import Pulse
-
-_TOKEN_USES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +86,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         storage = await stack.enter_async_context(
             open_storage(settings.storage.database_url, settings.storage.key_path, alone=True)
         )
-        passwords = Passwords()
-        stack.callback(passwords.close)
-        directory = Directory(await storage.directory.contents())
-        tokens = Tokens(storage.tokens, await storage.tokens.tokens())
-        accounts = Accounts(directory, storage.directory, tokens, passwords)
+        known = await stack.enter_async_context(credentials(storage, settings.accounts))
         histories = await stack.enter_async_context(
             open_histories(
                 settings.storage.history_path,
@@ -101,9 +96,7 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
         )
         collector = stack.enter_context(Collector())
         yield await stack.enter_async_context(
-            _serving(
-                settings, storage, passwords, directory, accounts, tokens, histories, collector
-            )
+            _serving(settings, storage, known, histories, collector)
         )
 
 
@@ -111,14 +104,13 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
 async def _serving(
     settings: Settings,
     storage: Storage,
-    passwords: Passwords,
-    directory: Directory,
-    accounts: Accounts,
-    tokens: Tokens,
+    known: Credentials,
     histories: Histories,
     collector: Collector,
 ) -> AsyncIterator[Proxy]:
     limits = settings.limits
+    directory, accounts, tokens = known.directory, known.accounts, known.tokens
+    peers = Peers(settings.server.trusted_proxies)
     budget = JournalBudget(
         limits.journal_total_bytes, limits.journal_bytes_per_pool, limits.journal_age_s
     )
@@ -159,8 +151,10 @@ async def _serving(
             framing,
             options.connection_limits(limits),
             settings.server.trusted_origins,
+            peers,
         )
-        administration = Administration(directory, storage.directory, passwords, endpoint)
+        known.sessions.when_ended(endpoint.revoked)
+        administration = Administration(directory, storage.directory, known.passwords, endpoint)
         objects = Objects(storage.pools, supervisor.store)
         registry = Registry(
             storage.pools, supervisor, hub, endpoint, own, budget, histories, settings.pool_link
@@ -176,7 +170,7 @@ async def _serving(
             group.create_task(memory.run(), name="memory"),
             group.create_task(endpoint.judge(), name="rights"),
             group.create_task(ownership.run(administration), name="ownership"),
-            group.create_task(_note_token_uses(tokens), name="token uses"),
+            group.create_task(known.keep(endpoint.in_use), name="credentials"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),
             group.create_task(collector.run(), name="collector"),
@@ -186,25 +180,13 @@ async def _serving(
         metrics.add_source(
             Numbers(hub, endpoint, supervisor, events, accounts, caller, memory).samples
         )
-        application = web.Application()
-        application.on_response_prepare.append(answer_deflate)
-        application.router.add_get("/ws", endpoint.handle)
-        application.add_routes(page_routes())
-        application.add_routes(health_routes(Readiness(storage, registry), metrics.exposition))
-        application.add_subapp(
-            "/api/v1",
-            api_application(
-                Services(
-                    accounts,
-                    directory,
-                    administration,
-                    tokens,
-                    registry,
-                    objects,
-                    endpoint.revoked,
-                ),
-                settings.server.trusted_origins,
-            ),
+        services = Services(
+            accounts, directory, administration, tokens, registry, objects, endpoint.revoked
+        )
+        application = _application(
+            endpoint,
+            health_routes(Readiness(storage, registry), metrics.exposition),
+            api_application(services, settings.server.trusted_origins),
         )
         runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, lingering_time=2.0
@@ -229,14 +211,20 @@ async def _serving(
             await supervisor.close()
             for task in background:
                 task.cancel()
-            await tokens.note_uses()
+            await known.write()
     await histories.close(live)
 
 
-async def _note_token_uses(tokens: Tokens) -> None:
-    while True:
-        await asyncio.sleep(_TOKEN_USES_S)
-        await tokens.note_uses()
+def _application(
+    endpoint: Endpoint, health: Iterable[web.AbstractRouteDef], api: web.Application
+) -> web.Application:
+    application = web.Application()
+    application.on_response_prepare.append(answer_deflate)
+    application.router.add_get("/ws", endpoint.handle)
+    application.add_routes(page_routes())
+    application.add_routes(health)
+    application.add_subapp("/api/v1", api)
+    return application
 
 
 @asynccontextmanager

@@ -4,15 +4,23 @@ from dataclasses import dataclass
 
 from xoproxy.auth import Accounts, Directory, Identity, Rights
 from xoproxy.cache.view import Visibility
+from xoproxy.errors import Unauthorized
 from xoproxy.model import PoolId
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An identity as sessions see it: with the rights that it has at the moment."""
+    """An identity as sessions see it: with the rights that it has at the moment.
+
+    Args:
+        identity: who he is.
+        directory: knows his rights.
+        peer: the address that he came from.
+    """
 
     identity: Identity
     directory: Directory
+    peer: str = ""
 
     @property
     def name(self) -> str:
@@ -29,6 +37,9 @@ class Principal:
     @property
     def credential(self) -> str:
         return self.identity.credential
+
+    def depends_on(self, credential: str) -> bool:
+        return self.identity.depends_on(credential)
 
     @property
     def expires_at_s(self) -> float | None:
@@ -57,7 +68,16 @@ class Authenticator:
         remote: str,
     ) -> Principal:
         identity = await self._accounts.login_password(username, password, remote)
-        return Principal(identity, self._directory)
+        return self._principal(identity, remote)
 
-    async def by_token(self, token: str) -> Principal:
-        return Principal(self._accounts.login_token(token), self._directory)
+    async def by_token(self, token: str, remote: str) -> Principal:
+        return self._principal(self._accounts.login_token(token), remote)
+
+    async def by_cookie(self, secret: str, remote: str) -> Principal:
+        return self._principal(self._accounts.login_session(secret), remote)
+
+    def _principal(self, identity: Identity, remote: str) -> Principal:
+        if self._directory.must_change(identity):
+            text = "choose another password first (PUT /api/v1/me/password), then sign in with it"
+            raise Unauthorized(text)
+        return Principal(identity, self._directory, remote)

@@ -1,8 +1,8 @@
 """Who somebody is, and what he may.
 
     username, password -- Accounts.login_password --+
-                                                    +-- Identity -- ws, rest
-    xop_<id>_<secret> --- Accounts.login_token -----+      |
+    xop_<id>_<secret> --- Accounts.login_token -----+-- Identity -- ws, rest
+    a cookie ------------ Accounts.login_session ---+      |
                                                        Directory.rights -- Rights -- Visibility
     Administration -- changes what the Directory holds: accounts, groups, roles, grants
 
@@ -12,14 +12,17 @@ must last is kept behind the Protocols DirectoryStore and TokenStore, which stor
 
 from xoproxy.auth.accounts import Accounts, AccountStore
 from xoproxy.auth.administration import Administration, DirectoryStore, Told
+from xoproxy.auth.browser_sessions import BrowserSession, BrowserSessions, Lifetime, SessionStore
+from xoproxy.auth.cookies import cookie_name, session_cookie
 from xoproxy.auth.directory import Account, Contents, Directory, Group, KeptGrant
 from xoproxy.auth.grants import Grant, Kind, Reach, Rights, Scope, Sight, by_filter
 from xoproxy.auth.identity import ADMINISTRATOR, Identity
-from xoproxy.auth.origins import is_foreign_page
+from xoproxy.auth.origins import is_foreign_page, is_forgeable
 from xoproxy.auth.own_objects import Follower
 from xoproxy.auth.passwords import Passwords
+from xoproxy.auth.peers import Peer, Peers
 from xoproxy.auth.permissions import BUILT_IN, PERMISSIONS, SECRETS, VIEW, Role
-from xoproxy.auth.throttle import Throttle, Throttled
+from xoproxy.auth.throttle import Note, Throttle, Throttled
 from xoproxy.auth.tokens import ApiToken, Tokens, TokenStore
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "Accounts",
     "Administration",
     "ApiToken",
+    "BrowserSession",
+    "BrowserSessions",
     "Contents",
     "Directory",
     "DirectoryStore",
@@ -42,11 +47,16 @@ __all__ = [
     "Identity",
     "KeptGrant",
     "Kind",
+    "Lifetime",
+    "Note",
     "Passwords",
+    "Peer",
+    "Peers",
     "Reach",
     "Rights",
     "Role",
     "Scope",
+    "SessionStore",
     "Sight",
     "Throttle",
     "Throttled",
@@ -54,5 +64,8 @@ __all__ = [
     "Tokens",
     "Told",
     "by_filter",
+    "cookie_name",
     "is_foreign_page",
+    "is_forgeable",
+    "session_cookie",
 ]

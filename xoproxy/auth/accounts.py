@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from xoproxy.auth.browser_sessions import BrowserSessions
 from xoproxy.auth.directory import Account, Directory
 from xoproxy.auth.identity import (
     ADMINISTRATOR,
@@ -22,7 +23,7 @@ from xoproxy.auth.identity import (
 from xoproxy.auth.passwords import Passwords, random_password
 from xoproxy.auth.throttle import Throttle, Throttled
 from xoproxy.auth.tokens import Tokens
-from xoproxy.errors import ErrorCode, Unauthorized
+from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 
 FIRST_ACCOUNT = "admin"
 _NAME_LENGTH = 255
@@ -46,6 +47,7 @@ class Accounts:
         directory: Directory,
         store: AccountStore,
         tokens: Tokens,
+        sessions: BrowserSessions,
         passwords: Passwords,
         throttle: Throttle | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -53,6 +55,7 @@ class Accounts:
         self._directory = directory
         self._store = store
         self._tokens = tokens
+        self._sessions = sessions
         self._passwords = passwords
         self._throttle = throttle or Throttle()
         self._now = now
@@ -115,6 +118,30 @@ class Accounts:
         self._directory.put_account(account)
         return made
 
+    def login_session(self, text: str) -> Identity:
+        """Sign in by what the cookie of a browser session holds.
+
+        Raises:
+            Unauthorized: there is no such session, or it is over.
+        """
+        with self._counted("session"):
+            return self._sessions.verify(text)[1]
+
+    def unlock(self, account_id: str) -> None:
+        """Forget what failed for an account.
+
+        Raises:
+            RequestRefused: NOT_FOUND.
+        """
+        account = self._directory.accounts.get(account_id)
+        if account is None:
+            raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no user {account_id!r}")
+        self._throttle.unlock(account.name)
+
+    def is_locked(self, name: str) -> bool:
+        """Tell whether a name has to wait where it never signed in before (auth/throttle.py)."""
+        return self._throttle.is_locked(name)
+
     @contextmanager
     def _counted(self, way: str) -> Iterator[None]:
         outcome = "failed"  # cancelled, or storage is in trouble
@@ -136,7 +163,9 @@ class Accounts:
         self._throttle.check(peer, name)
         account = self._directory.account_named(name)
         password_hash = account.password_hash if account else None
-        right = await self._passwords.verify(password, password_hash)
+        right = await self._passwords.verify(
+            password, password_hash, lambda: self._throttle.check(peer, name)
+        )
         # as it is by now: it may have been disabled, or its password changed, meanwhile
         account = self._directory.account_named(name)
         if account is None or not account.enabled or account.password_hash != password_hash:
@@ -146,9 +175,10 @@ class Accounts:
             raise Unauthorized(_WRONG)
         self._throttle.succeeded(peer, name)
         if self._passwords.is_outdated(password_hash):
+            before = account
             await self._hash_anew(account.id, password, password_hash)
             account = self._directory.accounts.get(account.id)
-            if account is None or not account.enabled:
+            if account is None or not account.enabled or account.generation != before.generation:
                 raise Unauthorized(_WRONG)
         return Identity(account.id, account.name, account.role, password_credential(account.id))
 

@@ -186,10 +186,14 @@ class Directory:
 
     def rights_of(self, identity: Identity) -> Rights:
         """Return what somebody may by the credential that he came with."""
-        account = self._accounts.get(identity.account_id)
-        if account is not None and account.must_change and identity.by_password:
+        if self.must_change(identity):
             return _NOTHING
         return self.rights(identity.account_id, identity.within)
+
+    def must_change(self, identity: Identity) -> bool:
+        """Tell whether somebody has to choose another password before anything else."""
+        account = self._accounts.get(identity.account_id)
+        return account is not None and account.must_change and identity.by_password
 
     # --- changes: each returns the ids of the accounts whose rights may be others now -----------
 

@@ -72,8 +72,16 @@ class Passwords:
         async with self._slot():
             return await self._in_thread(lambda: self._hasher.hash(data))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
+    async def verify(
+        self, password: str, password_hash: str | None, check: Callable[[], None] = lambda: None
+    ) -> bool:
         """Tell whether the password is right; None takes as long as a hash, and is never right.
+
+        Args:
+            password: in clear.
+            password_hash: as it is stored.
+            check: raises if it is not to be tried after all; asked when its turn has come, so that
+                who sends hundreds at once has no more guesses than who sends one by one.
 
         Raises:
             Unauthorized: with code BUSY, too many are being verified.
@@ -85,6 +93,7 @@ class Passwords:
         async with self._slot():
             if self._is_remembered(digest):  # by the one that was before us in the queue
                 return True
+            check()
             right = await self._in_thread(lambda: self._matches(data, password_hash or self._decoy))
         if not right or password_hash is None:
             return False

@@ -18,7 +18,7 @@ from aiohttp import WSMessage, WSMsgType, hdrs, web
 from msgspec import UNSET
 
 from xoproxy import __version__
-from xoproxy.auth import Rights, is_foreign_page
+from xoproxy.auth import Peer, Peers, Rights, is_foreign_page, session_cookie
 from xoproxy.errors import (
     ClientError,
     CloseCode,
@@ -58,7 +58,9 @@ class Authenticator(Protocol):
         self, username: str, password: str, otp: str | None, remote: str
     ) -> "Principal": ...
 
-    async def by_token(self, token: str) -> "Principal": ...
+    async def by_token(self, token: str, remote: str) -> "Principal": ...
+
+    async def by_cookie(self, secret: str, remote: str) -> "Principal": ...
 
 
 class Principal(User, Protocol):
@@ -74,7 +76,14 @@ class Principal(User, Protocol):
 
     @property
     def credential(self) -> str:
-        """Names the credential, so that its revocation closes what it opened; not a secret."""
+        """Names the credential, so that its use can be noted; not a secret."""
+
+    @property
+    def peer(self) -> str:
+        """The address that he came from."""
+
+    def depends_on(self, credential: str) -> bool:
+        """Whether the revocation of a credential closes what he opened."""
 
     @property
     def expires_at_s(self) -> float | None:
@@ -154,10 +163,10 @@ class Connection:
             self._drained.clear()
             await self._drained.wait()
 
-    async def run(self, bearer: str | None, remote: str) -> None:
+    async def run(self, shown: "Shown", remote: str) -> None:
         """Serve the connection from after the upgrade to its end."""
         try:
-            self.principal = await self._authenticate(bearer, remote)
+            self.principal = await self._authenticate(shown, remote)
         except TimeoutError:
             self._refuse(Unauthorized("authenticate within 10 s of connecting"))
         except Unauthorized as error:
@@ -262,9 +271,11 @@ class Connection:
             self.principal = principal
             session.renewed(principal)
 
-    async def _authenticate(self, bearer: str | None, remote: str) -> Principal:
-        if bearer is not None:
-            return await self.endpoint.authenticator.by_token(bearer)
+    async def _authenticate(self, shown: "Shown", remote: str) -> Principal:
+        if shown.bearer is not None:
+            return await self.endpoint.authenticator.by_token(shown.bearer, remote)
+        if shown.cookie is not None:
+            return await self.endpoint.authenticator.by_cookie(shown.cookie, remote)
         for last in (False, True):
             # The time is the client's, not ours: when thousands come back at once, the last one
             # whose token we look up must not be sent away, to come back yet again.
@@ -292,7 +303,7 @@ class Connection:
             raise ProtocolError("the first message must be `auth`")
         authenticator = self.endpoint.authenticator
         if auth.token is not UNSET:
-            return await authenticator.by_token(auth.token)
+            return await authenticator.by_token(auth.token, remote)
         if auth.username is UNSET or auth.password is UNSET:
             raise Unauthorized("give a token, or a username and a password")
         otp = None if auth.otp is UNSET else auth.otp
@@ -341,6 +352,7 @@ class Endpoint:
         framing: builds frames.
         limits: bounds.
         trusted_origins: web origins whose pages may connect beside our own.
+        peers: tells who is at the other end of a reverse proxy.
     """
 
     def __init__(
@@ -351,6 +363,7 @@ class Endpoint:
         framing: Framing,
         limits: ConnectionLimits,
         trusted_origins: Collection[str] = (),
+        peers: Peers | None = None,
     ) -> None:
         self.hub = hub
         self.authenticator = authenticator
@@ -363,6 +376,7 @@ class Endpoint:
         self.framing = framing
         self.endings = Endings()
         self._trusted_origins = trusted_origins
+        self._peers = peers or Peers()
         self._empty = asyncio.Event()
         self._unjudged: dict[Connection, None] = {}
         self._rights_changed = asyncio.Event()
@@ -375,6 +389,7 @@ class Endpoint:
                 "server.trusted_origins\n"
             )
         codec = _codec(request)
+        peer = self._peers.peer(request.remote, request.headers, secure=request.secure)
         ws = web.WebSocketResponse(
             protocols=[codec.value],
             compress=True,
@@ -392,7 +407,7 @@ class Endpoint:
         self.connections.add(connection)
         try:
             if has_room:
-                await connection.run(_bearer(request), request.remote or "")
+                await connection.run(_shown(request, peer), peer.address)
             else:
                 self.turned_away_count += 1
                 await connection.turn_away(self.retry_after_s or _RETRY_S)
@@ -449,8 +464,14 @@ class Endpoint:
     def revoked(self, credential: str) -> None:
         """Close what a credential opened."""
         for connection in list(self.connections):
-            if connection.principal is not None and connection.principal.credential == credential:
+            principal = connection.principal
+            if principal is not None and principal.depends_on(credential):
                 connection.client.close(CloseCode.CREDENTIAL_REVOKED, "credential revoked")
+
+    def in_use(self) -> set[str]:
+        """Return the credentials that open connections came with."""
+        principals = (connection.principal for connection in self.connections)
+        return {principal.credential for principal in principals if principal is not None}
 
     async def shut_down(self, timeout_s: float = 2.0) -> None:
         """Give everybody their bookmarks, say that we restart, and wait a moment for answers."""
@@ -504,6 +525,15 @@ def _codec(request: web.Request) -> Codec:
     raise web.HTTPBadRequest(text=f"ask for the WebSocket subprotocol {names}\n")
 
 
-def _bearer(request: web.Request) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an upgrade carries to sign in with; not to be logged."""
+
+    bearer: str | None = field(repr=False)
+    cookie: str | None = field(repr=False)
+
+
+def _shown(request: web.Request, peer: Peer) -> Shown:
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token else None
+    bearer = token.strip() if scheme.lower() == "bearer" and token else None
+    return Shown(bearer, session_cookie(request.cookies, secure=peer.secure))

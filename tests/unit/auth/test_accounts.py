@@ -9,6 +9,7 @@ import pytest
 from xoproxy.auth import (
     ADMINISTRATOR,
     Accounts,
+    BrowserSessions,
     Directory,
     Identity,
     Passwords,
@@ -50,7 +51,8 @@ def directory():
 @pytest.fixture
 async def accounts(directory, storage, tokens, now):
     passwords = Passwords()
-    subject = Accounts(directory, storage.directory, tokens, passwords, now=now)
+    sessions = BrowserSessions(storage.sessions, directory, tokens, now=now)
+    subject = Accounts(directory, storage.directory, tokens, sessions, passwords, now=now)
     assert await subject.ensure_administrator("hunter2") is None
     yield subject
     passwords.close()
@@ -68,7 +70,9 @@ async def test_first_start_makes_one_administrator_and_later_ones_change_nothing
 
 async def test_without_a_password_a_random_one_is_made_and_works(storage, tokens):
     passwords = Passwords()
-    accounts = Accounts(Directory(), storage.directory, tokens, passwords)
+    directory = Directory()
+    sessions = BrowserSessions(storage.sessions, directory, tokens)
+    accounts = Accounts(directory, storage.directory, tokens, sessions, passwords)
     made = await accounts.ensure_administrator(None)
     assert made is not None
     assert (await accounts.login_password("admin", made, "p")).name == "admin"
