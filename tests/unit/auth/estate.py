@@ -130,7 +130,7 @@ def told(store: Store, held: Rights, *events: Upsert) -> set[str]:
     before = eyes_at(view, store, store.seq)
     changes = commit(store, *events)
     after = eyes_at(view, store, store.seq)
-    said = filter(None, changes_between(before, after, changes))
+    said = [change for change in changes_between(before, after, changes) if change is not None]
     found = {change.key if isinstance(change, Leave) else change.entry.key for change in said}
     entries = (e for cls in store.classes for e in store.entries(cls))
     return names(e.ref for e in entries if e.key in found)
