@@ -15,13 +15,12 @@ from typing import Protocol
 from xoproxy.auth.directory import Account, Directory, Group, KeptGrant
 from xoproxy.auth.grants import Scope
 from xoproxy.auth.identity import password_credential
+from xoproxy.auth.password_policy import check_password
 from xoproxy.auth.passwords import Passwords
 from xoproxy.auth.permissions import BUILT_IN, Role, checked
 from xoproxy.errors import ErrorCode, RequestRefused
 
 NAME_LENGTH = 100
-PASSWORD_LENGTH = 10
-"""Characters that a password has at least. Length is what counts (NIST SP 800-63B, 3.1.1.2)."""
 
 
 class DirectoryStore(Protocol):
@@ -84,13 +83,16 @@ class Administration:
 
     # --- accounts ---------------------------------------------------------------------------------
 
-    async def add_account(self, name: str, password: str, role: str = "") -> Account:
+    async def add_account(
+        self, name: str, password: str, role: str = "", *, must_change: bool = False
+    ) -> Account:
         """Make an account.
 
         Args:
             name: unique; at most 100 printable characters.
             password: in clear.
             role: what he has on everything; "" for nothing: then grants alone count.
+            must_change: he has to choose another password before anything else.
 
         Raises:
             RequestRefused: CONFLICT, the name is taken; NOT_FOUND, no such role; BAD_MESSAGE, the
@@ -98,12 +100,20 @@ class Administration:
         """
         _check_name(name)
         check_password(password, name)
-        self._check_role(role)
         password_hash = await self._passwords.hash(password)
         async with self._lock:
+            self._check_role(role)
             if self._directory.account_named(name) is not None:
                 raise _taken("user", name)
-            account = Account(_new_id(), name, role, password_hash, True, self._now())  # noqa: FBT003
+            account = Account(
+                id=_new_id(),
+                name=name,
+                role=role,
+                password_hash=password_hash,
+                enabled=True,
+                created_at=self._now(),
+                must_change=must_change,
+            )
             await self._store.put_account(account)
             self._told.rights_changed(self._directory.put_account(account))
             return account
@@ -115,8 +125,12 @@ class Administration:
         role: str | None = None,
         enabled: bool | None = None,
         password: str | None = None,
+        must_change: bool | None = None,
     ) -> Account:
         """Change what is given. A new password closes what the old one opened.
+
+        To disable an account ends its browser sessions for good; its API tokens are good again
+        when it is enabled.
 
         Raises:
             RequestRefused: NOT_FOUND; CONFLICT, no administrator would be left; BAD_MESSAGE.
@@ -125,16 +139,19 @@ class Administration:
         if password is not None:
             check_password(password, self._account(account_id).name)
             password_hash = await self._passwords.hash(password)
-        if role is not None:
-            self._check_role(role)
         async with self._lock:
             before = self._account(account_id)
+            if role is not None:
+                self._check_role(role)
             account = replace(
                 before,
                 role=before.role if role is None else role,
                 enabled=before.enabled if enabled is None else enabled,
                 password_hash=password_hash or before.password_hash,
+                must_change=before.must_change if must_change is None else must_change,
             )
+            if password is not None or (before.enabled and not account.enabled):
+                account = replace(account, generation=before.generation + 1)
             self._check_administered(lambda trial: trial.put_account(account))
             await self._store.put_account(account)
             affected = self._directory.put_account(account)
@@ -330,23 +347,6 @@ class Administration:
         raise RequestRefused(
             ErrorCode.CONFLICT, "nobody would be left who may administer: make another one first"
         )
-
-
-def check_password(password: str, name: str) -> None:
-    """Refuse a password that is no good for an account of this name.
-
-    Raises:
-        RequestRefused: BAD_MESSAGE, with what to do.
-    """
-    if len(password) < PASSWORD_LENGTH:
-        text = f"a password has at least {PASSWORD_LENGTH} characters"
-    elif len(set(password)) < PASSWORD_LENGTH // 2:
-        text = "this password repeats too few characters: choose another one"
-    elif name.lower() in password.lower():
-        text = "a password does not hold the user's name"
-    else:
-        return
-    raise RequestRefused(ErrorCode.BAD_MESSAGE, text)
 
 
 def _check_name(name: str) -> None:
