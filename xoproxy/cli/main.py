@@ -21,6 +21,10 @@ COMMANDS = {
     "serve": "Run the proxy in the foreground until SIGINT or SIGTERM.",
     "watch": "Show what happens in the pools: a live table, or with --json one message a line.",
     "pool": "Pools: add, check, list, show, enable, disable, accept, remove.",
+    "user": "Users: add, list, show, passwd, role, enable, disable, remove.",
+    "group": "Groups: add, list, show, add-member, remove-member, add-group, remove-group, remove.",
+    "role": "Roles: list, show, permissions, put, remove.",
+    "grant": "Grants: add, list, why, remove.",
     "token": "API tokens for programs: add, list, revoke.",
     "simulate": "Run a simulated XAPI pool.",
 }

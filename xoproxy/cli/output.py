@@ -92,8 +92,10 @@ def cell(value: object) -> str:
             text = "yes" if value else "no"
         case {"code": code, "message": message}:
             text = f"{message} ({code})"
-        case {"name": name}:
-            text = str(name)
+        case {"class": cls, "name": name, "uuid": uuid}:
+            text = f"{cls} {name or uuid or '-'}"
+        case {"name": text} | {"text": text}:
+            pass
         case list():
             text = ", ".join(map(cell, value))
         case str() if _is_moment(value):

@@ -113,6 +113,8 @@ class Remote:
     """A running proxy's API. Whatever goes wrong ends the command with one line and its code."""
 
     def __init__(self, found: Access) -> None:
+        self.password = found.credentials.get("password")
+        """By which we sign in, if it is by one."""
         self._url = urlsplit(found.url)
         self._shown = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
         self._headers = {
@@ -194,9 +196,15 @@ class Remote:
         error = result.get("error") if isinstance(result, dict) else None
         if expected and isinstance(error, dict) and error.get("code") == expected:
             return result
-        message = error.get("message") if isinstance(error, dict) else f"HTTP {response.status}"
+        message = _message(error) if isinstance(error, dict) else f"HTTP {response.status}"
         refused = response.status in _REFUSED
-        return fail(str(message), Exit.UNAUTHORISED if refused else Exit.FAILURE)
+        return fail(message, Exit.UNAUTHORISED if refused else Exit.FAILURE)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    data = error.get("data")
+    hint = data.get("hint") if isinstance(data, dict) else None
+    return f"{error.get('message')}: {hint}" if hint else str(error.get("message"))
 
 
 def _authorization(credentials: Mapping[str, str]) -> str:
