@@ -1,4 +1,4 @@
-"""Changes of who there is and what is granted, on a real database: checked, stored, in force, told."""
+"""Who there is and what is granted, on a real database: checked, stored, in force, told."""
 
 import asyncio
 
@@ -105,7 +105,7 @@ async def root(world):
 
 
 @pytest.fixture
-async def bob(world, root):
+async def bob(world, root):  # noqa: ARG001 - he is not the last one who may administer
     account = await world.administration.add_account("bob", GOOD)
     world.told.take()
     return account
@@ -124,11 +124,13 @@ class TestAccounts:
         assert world.directory.rights(bob.id).visibility(POOL) is None
 
     @pytest.mark.parametrize("name", ["", " bob", "bob ", "b\nob", "b\0b", "x" * 101, "\u202ebob"])
-    async def test_with_a_name_that_is_none_are_refused(self, world, root, name):
+    @pytest.mark.usefixtures("root")
+    async def test_with_a_name_that_is_none_are_refused(self, world, name):
         attempt = world.administration.add_account(name, GOOD)
         await world.refused(attempt, ErrorCode.BAD_MESSAGE, "a name has")
 
-    async def test_with_a_name_that_is_taken_are_refused(self, world, bob):
+    @pytest.mark.usefixtures("bob")
+    async def test_with_a_name_that_is_taken_are_refused(self, world):
         await world.refused(world.administration.add_account("bob", GOOD), ErrorCode.CONFLICT)
 
     async def test_with_a_role_that_there_is_not_are_refused(self, world, bob):
@@ -137,11 +139,13 @@ class TestAccounts:
         await world.refused(admin.change_account(bob.id, role="king"), ErrorCode.NOT_FOUND)
 
     @pytest.mark.parametrize("password", ["", "short", "aaaaaaaaaaaa", "bob bob bob bob bob"])
-    async def test_with_a_bad_password_are_refused(self, world, root, password):
+    @pytest.mark.usefixtures("root")
+    async def test_with_a_bad_password_are_refused(self, world, password):
         attempt = world.administration.add_account("bob", password)
         await world.refused(attempt, ErrorCode.BAD_MESSAGE)
 
-    async def test_of_one_name_made_at_once_are_one(self, world, root):
+    @pytest.mark.usefixtures("root")
+    async def test_of_one_name_made_at_once_are_one(self, world):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.attempt(world)) for _ in range(3)]
         assert sorted(task.result() for task in tasks) == ["CONFLICT", "CONFLICT", "made"]
@@ -180,7 +184,8 @@ class TestAccounts:
         assert world.directory.groups[group.id].members == frozenset()
         assert await world.is_stored()
 
-    async def test_that_there_are_not_are_not_found(self, world, root):
+    @pytest.mark.usefixtures("root")
+    async def test_that_there_are_not_are_not_found(self, world):
         admin = world.administration
         for attempt in (
             admin.change_account("x", enabled=False),
@@ -263,7 +268,8 @@ class TestGroups:
         assert world.directory.rights(bob.id).visibility(POOL) is None
         assert await world.is_stored()
 
-    async def test_are_never_in_themselves(self, world, root):
+    @pytest.mark.usefixtures("root")
+    async def test_are_never_in_themselves(self, world):
         admin = world.administration
         inner = await admin.add_group("inner")
         middle = await admin.add_group("middle", groups=[inner.id])
@@ -275,9 +281,8 @@ class TestGroups:
         ):
             await world.refused(attempt, ErrorCode.CONFLICT, "in itself")
 
-    async def test_with_a_name_that_is_taken_or_members_that_there_are_not_are_refused(
-        self, world, root
-    ):
+    @pytest.mark.usefixtures("root")
+    async def test_with_a_name_that_is_taken_or_unknown_members_are_refused(self, world):
         admin = world.administration
         await admin.add_group("staff")
         await world.refused(admin.add_group("staff"), ErrorCode.CONFLICT)
@@ -314,7 +319,8 @@ class TestRoles:
         assert seen.everything
         assert await world.is_stored()
 
-    async def test_that_are_built_in_stay_what_they_are(self, world, root):
+    @pytest.mark.usefixtures("root")
+    async def test_that_are_built_in_stay_what_they_are(self, world):
         admin = world.administration
         await world.refused(admin.put_role("viewer", ["*"]), ErrorCode.CONFLICT, "built in")
         await world.refused(admin.remove_role("viewer"), ErrorCode.CONFLICT, "built in")
@@ -330,7 +336,8 @@ class TestRoles:
         assert await world.is_stored()
         await world.refused(admin.remove_role("looker"), ErrorCode.NOT_FOUND)
 
-    async def test_of_permissions_that_there_are_not_are_refused(self, world, root):
+    @pytest.mark.usefixtures("root")
+    async def test_of_permissions_that_there_are_not_are_refused(self, world):
         attempt = world.administration.put_role("odd", [VIEW, "vm.fly"])
         await world.refused(attempt, ErrorCode.BAD_MESSAGE, "'vm.fly'")
 
