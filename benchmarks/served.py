@@ -20,6 +20,7 @@ class _Anybody:
     name: str = "benchmark"
     role: str = "administrator"
     credential: str = "benchmark"
+    peer: str = ""
     expires_at_s: float | None = None
 
     def visibility(self, pool: PoolId) -> Visibility | None:
@@ -35,8 +36,8 @@ class _Welcoming:
     ) -> _Anybody:
         raise NotImplementedError
 
-    async def by_token(self, token: str) -> _Anybody:
-        del token
+    async def by_token(self, token: str, remote: str) -> _Anybody:
+        del token, remote
         return _Anybody()
 
 

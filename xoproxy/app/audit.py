@@ -11,18 +11,19 @@ ones that nobody waits for are counted, and the count is written as a record of 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from xoproxy.auth import Directory
-from xoproxy.auth.audit import Action, Place, Record
+from xoproxy.auth.audit import Action, Checked, Place, Record
 from xoproxy.auth.audit_rates import WINDOW_S, Rates
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.settings import AuditSettings
+from xoproxy.storage import Storage
 from xoproxy.storage.audit import NotStored, StoredAudit
 from xoproxy.telemetry import Sample
 
@@ -36,6 +37,19 @@ _RETRY_S = 1.0
 _LET_GO_S = 3600.0
 _DAMAGED = "auditDamaged"
 _LOST = "auditLost"
+
+
+@asynccontextmanager
+async def audit_log(
+    storage: Storage, directory: Directory, settings: AuditSettings
+) -> AsyncIterator["AuditLog"]:
+    """Open the audit log; what waits at the end is stored then."""
+    log = AuditLog(StoredAudit(storage.database, storage.audit_key), directory, settings)
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
 
 
 @dataclass(slots=True)
@@ -128,6 +142,15 @@ class AuditLog:
         except (NotStored, TimeoutError):
             text = "it was done, but the audit log cannot be written just now"
             raise RequestRefused(ErrorCode.INTERNAL, text) from None
+
+    async def read(self, after: int, limit: int) -> Sequence[Record]:
+        return await self._stored.read(after, limit)
+
+    async def number_before(self, moment: datetime) -> int:
+        return await self._stored.number_before(moment)
+
+    async def check(self, after: int, limit: int) -> Checked:
+        return await self._stored.check(after, limit)
 
     async def run(self) -> None:
         """Store what is noted, and let go what is old enough, until cancelled."""

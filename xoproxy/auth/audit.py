@@ -145,6 +145,23 @@ class Fault:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a look at a stretch of the log found.
+
+    Args:
+        fault: the first one; None: there is none.
+        first: number before the first record looked at.
+        last: number of the last one.
+        head: place of the newest record.
+    """
+
+    fault: Fault | None
+    first: int
+    last: int
+    head: Place
+
+
 def check(key: bytes, after: Place, found: Iterable[Record]) -> Fault | None:
     """Look whether records follow a place in the chain without a fault."""
     for record in found:

@@ -110,6 +110,13 @@ def resolve(method: str, params: Mapping[str, object]) -> Call:
     )
 
 
+def parameters(method: str) -> frozenset[str] | None:
+    """Return the names of a method's parameters; None if there is no such method."""
+    cls, _, name = method.partition(".")
+    known = _facts().methods.get(cls, {}).get(name)
+    return None if known is None else frozenset(n.removesuffix("?") for n in known.split())
+
+
 def _in_order(method: str, names: list[str], params: Mapping[str, object]) -> tuple[object, ...]:
     """Order the values; optional ones stand last, and only trailing ones can be left out."""
     given = [name in params for name in names]

@@ -4,7 +4,6 @@ Nothing here changes a record.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xoproxy.auth import audit as chain
-from xoproxy.auth.audit import BEGINNING, Action, Ends, Fault, Place, Record
+from xoproxy.auth.audit import BEGINNING, Action, Checked, Ends, Fault, Place, Record
 from xoproxy.storage.database import Database
 from xoproxy.storage.schema import audit, audit_ends
 
@@ -23,23 +22,6 @@ _LET_GO = 1_000
 
 class NotStored(Exception):  # noqa: N818 - reads as what happened
     """The database cannot be written just now; it may be later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a look at a stretch of the log found.
-
-    Args:
-        fault: the first one; None: there is none.
-        first: number before the first record looked at.
-        last: number of the last one.
-        head: place of the newest record.
-    """
-
-    fault: Fault | None
-    first: int
-    last: int
-    head: Place
 
 
 class StoredAudit:
