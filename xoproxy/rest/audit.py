@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from xoproxy.auth import Identity
 from xoproxy.auth.audit import DONE, SIGN_IN, Action, Checked, Record
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
-from xoproxy.rest.operations import Answer, Body, Moment, Operation, Request
+from xoproxy.rest.operations import Answer, Body, Moment, Operation, Request, WithCookie
 
 _MOST = 1_000
 _TOLD = frozenset(
@@ -77,6 +77,8 @@ class Trail:
 
     def __init__(self, audit: Audit, operation: Operation, request: web.Request, peer: str) -> None:
         self.identity: Identity | None = None
+        self.body: Any = None
+        """What the request carries, where it says who asks."""
         self._audit = audit
         self._operation = operation
         self._credentials = request.headers.get(hdrs.AUTHORIZATION, "")
@@ -89,7 +91,7 @@ class Trail:
         try:
             yield
         except Unauthorized as error:
-            if self._credentials or self._has_cookie:  # else nobody tried
+            if self._credentials or self._has_cookie or self.body is not None:  # else nobody tried
                 self._audit.note(self._sign_in(error.code))
             raise
         except RequestRefused as refused:
@@ -115,7 +117,8 @@ class Trail:
                 self._audit.note(replace(self._action(result), parameters=parameters))
         about = self._operation.path.format_map(dict(asked.path))
         if self._operation.status == HTTPStatus.CREATED:
-            about = f"{about}/{found.id}"
+            answer = found.answer if isinstance(found, WithCookie) else found
+            about = f"{about}/{answer.id}"
         done = self._action(DONE)
         await self._audit.record(
             replace(done, about=about, parameters=parameters, details=_told(asked.body))
@@ -130,8 +133,11 @@ class Trail:
 
     def _sign_in(self, result: str) -> Action:
         scheme = self._credentials.partition(" ")[0].lower()
-        way = _WAYS.get(scheme, "session" if self._has_cookie else "")
-        user = _user(self._credentials) if scheme == "basic" else ""
+        if not scheme and self.body is not None:
+            user, way = getattr(self.body, "username", None) or "", "password"
+        else:
+            user = _user(self._credentials) if scheme == "basic" else ""
+            way = _WAYS.get(scheme, "session" if self._has_cookie else "")
         return Action(SIGN_IN, result, user=user, credential=way, peer=self._peer)
 
 
