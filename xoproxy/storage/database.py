@@ -74,11 +74,12 @@ class Database:
         await self._engine.dispose()
 
 
-def open_database(url_text: str) -> Database:
+def open_database(url_text: str, *, create: bool = True) -> Database:
     """Prepare the engine; nothing is connected yet.
 
     Args:
         url_text: SQLAlchemy URL. It may hold a password and is never shown.
+        create: whether to make a SQLite file that is not there.
 
     Raises:
         ConfigError: the URL, or the place of the file, is not usable.
@@ -91,7 +92,7 @@ def open_database(url_text: str) -> Database:
         ) from None
     match url.drivername:
         case "sqlite" | "sqlite+aiosqlite":
-            return Database(sqlite.new_engine(url))
+            return Database(sqlite.new_engine(url, create=create))
         case "postgresql" | "postgresql+asyncpg" | "postgres":
             return Database(postgresql.new_engine(url), postgresql.Claim(url))
         case other:

@@ -22,13 +22,17 @@ _PRAGMAS = (
 )
 
 
-def new_engine(url: URL) -> AsyncEngine:
-    """Make an engine for a file, which is made too if it is not there.
+def new_engine(url: URL, *, create: bool) -> AsyncEngine:
+    """Make an engine for a file.
+
+    Args:
+        url: of the file.
+        create: whether to make it, too, if it is not there.
 
     Raises:
         ConfigError: the place cannot be used.
     """
-    _prepare_file(url)
+    _prepare_file(_path(url), create=create)
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=CONNECTIONS,
@@ -40,17 +44,19 @@ def new_engine(url: URL) -> AsyncEngine:
     return engine
 
 
-def _prepare_file(url: URL) -> None:
+def _path(url: URL) -> Path:
+    if not url.database or url.database == ":memory:" or "mode=memory" in url.database:
+        raise ConfigError("storage.url: give a file; a database in memory would forget everything")
+    return Path(url.database.removeprefix("file:").partition("?")[0])
+
+
+def _prepare_file(path: Path, *, create: bool) -> None:
     """Make the database file and its directory, readable by their owner only.
 
     SQLite gives its -wal and -shm files the mode of the database.
-
-    Raises:
-        ConfigError: the place cannot be used.
     """
-    if not url.database or url.database == ":memory:" or "mode=memory" in url.database:
-        raise ConfigError("storage.url: give a file; a database in memory would forget everything")
-    path = Path(url.database.removeprefix("file:").partition("?")[0])
+    if not create and not path.exists():
+        raise ConfigError(f"storage: there is no database {path}; is storage.directory right?")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

@@ -14,6 +14,5 @@ def place(request, tmp_path) -> Place:
 
 
 @pytest.fixture
-def postgresql_place(postgresql_server, tmp_path) -> Place:
-    directory = tmp_path / "data"
-    return Place(postgresql_server.new_database(), directory, postgresql_server)
+def postgresql_place(postgresql_server, new_database, tmp_path) -> Place:
+    return Place(new_database(), tmp_path / "data", postgresql_server)
