@@ -133,6 +133,7 @@ class AuditLog:
             RequestRefused: INTERNAL, it is not.
         """
         stored = asyncio.get_running_loop().create_future()
+        self._say_lost()
         self._queue.append(_Waiting(self._known(action), self._now(), stored))
         self._some.set()
         self._urgent.set()
@@ -174,6 +175,7 @@ class AuditLog:
         """Store what is still waiting, once."""
         for action in self._rates.due(self._clock(), at_once=True):
             self._put(action)
+        self._say_lost()
         while self._queue or self._batch.records:
             if not await self._store():
                 _log.error("audit records lost", count=len(self._queue) + len(self._batch.records))
@@ -200,11 +202,14 @@ class AuditLog:
             self._lost_count += 1
             self.lost_total += 1
             return
+        self._say_lost()
+        self._queue.append(_Waiting(action, self._now()))
+        self._some.set()
+
+    def _say_lost(self) -> None:
         if self._lost_count:
             lost, self._lost_count = self._lost_count, 0
             self._queue.append(_Waiting(Action(_LOST, count=lost), self._now()))
-        self._queue.append(_Waiting(action, self._now()))
-        self._some.set()
 
     async def _store(self) -> bool:
         """Store one batch; the same one as before if that one is not known to be stored."""
