@@ -26,6 +26,7 @@ COMMANDS = {
     "role": "Roles: list, show, permissions, put, remove.",
     "grant": "Grants: add, list, why, remove.",
     "token": "API tokens for programs: add, list, revoke.",
+    "storage": "The database, while no proxy is asked: backup, restore, rotate-key.",
     "simulate": "Run a simulated XAPI pool.",
 }
 """Name -> first line of its help. The module `xoproxy.cli.<name>` has a function of that name, or a

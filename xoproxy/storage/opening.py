@@ -71,20 +71,23 @@ class Unlocked:
 
 
 @asynccontextmanager
-async def open_storage(url: str, key_path: Path, *, alone: bool = False) -> AsyncIterator[Storage]:
+async def open_storage(
+    url: str, key_path: Path, *, alone: bool = False, create: bool = True
+) -> AsyncIterator[Storage]:
     """Open the database, and make it and its key file if they are not there.
 
     Args:
         url: SQLAlchemy URL of the database.
         key_path: file of the key that encrypts secrets in it.
         alone: whether no other proxy may use the database meanwhile, on whichever machine.
+        create: whether to make a SQLite file that is not there.
 
     Raises:
         ConfigError: the database or the key cannot be used; a key that is missing or wrong for an
             existing database is never replaced, for what it encrypts would be lost silently.
     """
     async with AsyncExitStack() as stack:
-        database = open_database(url)
+        database = open_database(url, create=create)
         stack.push_async_callback(database.close)
         with explained():
             if alone:

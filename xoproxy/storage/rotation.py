@@ -50,7 +50,7 @@ async def rotate_key(url: str, key_path: Path) -> Rotated:
             nothing has changed then.
     """
     pending = pending_key(key_path)
-    async with open_storage(url, key_path, alone=True) as storage:
+    async with open_storage(url, key_path, alone=True, create=False) as storage:
         new = Keyring(create_key(pending))
         with explained():
             async with storage.database.writing(_TIMEOUT_S) as connection:
