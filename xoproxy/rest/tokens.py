@@ -9,6 +9,7 @@ import structlog
 from pydantic import Field
 
 from xoproxy.auth import Account, ApiToken, Directory, Tokens
+from xoproxy.auth.identity import token_credential
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.rest.names import found_account
 from xoproxy.rest.operations import Answer, Body, Moment, Name, Operation, Request, Who
@@ -114,10 +115,16 @@ class TokenOperations:
         _log.info("api token revoked", id=token_id, user=request.identity.name)
 
     def _tokens_for(self, request: Request) -> Iterator[tuple[ApiToken, Account]]:
-        """Name the tokens that somebody may see and revoke, with their owners."""
+        """Name the tokens that somebody may see and revoke, with their owners.
+
+        A token that is bound by a role has only itself: who steals it cannot revoke the others.
+        """
+        identity = request.identity
         for token in self._tokens.list():
             account = self._directory.accounts.get(token.account_id)
-            is_own = token.account_id == request.identity.account_id
+            is_own = token.account_id == identity.account_id and (
+                not identity.within or identity.depends_on(token_credential(token.id))
+            )
             if account is not None and (is_own or request.administers):
                 yield token, account
 
