@@ -14,7 +14,6 @@ from tests.integration.support import JSON, MSGPACK, PASSWORD, Client, connected
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
-UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 OWN = ["api_token", "grant", "group", "pool_config", "pool_link", "user", "user_role"]
 
 
@@ -90,6 +89,9 @@ async def test_links_come_and_go_with_grants(served, protocol):
     url, ask = served
     zero, one = [pool["id"] for pool in await ask("GET", "/pools")]
     await user(ask, "bob")
+    async with connected(url) as admin:
+        (vms,) = await admin.subscribe(pools=[one], classes=["VM"])
+        uuid = next(vm["uuid"] for vm in vms.records("VM").values())
     async with signed_in(url, "bob", protocol) as client:
         (view,) = await client.subscribe(pools=["proxy"], classes=["pool_link", "grant"])
         assert view.document == {"pool_link": {}, "grant": {}}
@@ -100,7 +102,7 @@ async def test_links_come_and_go_with_grants(served, protocol):
             return names(mine, "pool_link", "pool")
 
         await client.until(lambda: links() == {zero})
-        await grant(ask, {"user": "bob"}, kind="object", pool=one, value=UUID)
+        await grant(ask, {"user": "bob"}, kind="object", pool=one, value=uuid)
         await client.until(lambda: links() == {zero, one})
         await ask("DELETE", f"/grants/{first['id']}", status=204)
         await client.until(lambda: links() == {one})

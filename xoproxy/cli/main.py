@@ -21,11 +21,12 @@ COMMANDS = {
     "serve": "Run the proxy in the foreground until SIGINT or SIGTERM.",
     "watch": "Show what happens in the pools: a live table, or with --json one message a line.",
     "pool": "Pools: add, check, list, show, enable, disable, accept, remove.",
-    "user": "Users: add, list, show, passwd, role, enable, disable, remove.",
+    "user": "Users: add, list, show, passwd, role, enable, disable, unlock, remove.",
     "group": "Groups: add, list, show, add-member, remove-member, add-group, remove-group, remove.",
     "role": "Roles: list, show, permissions, put, remove.",
     "grant": "Grants: add, list, why, remove.",
     "token": "API tokens for programs: add, list, revoke.",
+    "audit": "The audit log: export, verify.",
     "storage": "The database, while no proxy is asked: backup, restore, rotate-key.",
     "simulate": "Run a simulated XAPI pool.",
 }
