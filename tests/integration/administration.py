@@ -1,8 +1,9 @@
 """A proxy's administration side over real storage and loopback HTTP, without pools to talk to."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from aiohttp import ClientSession, encode_basic_auth, web
 
+from xoproxy.app.audit import audit_log
 from xoproxy.app.objects import Objects
 from xoproxy.auth import Accounts, BrowserSessions, Directory, Passwords, Tokens
 from xoproxy.auth import Administration as Changes
@@ -26,6 +28,7 @@ from xoproxy.rest import (
     api_application,
     health_routes,
 )
+from xoproxy.settings import AuditSettings
 from xoproxy.storage import PoolConfig, Storage, open_storage
 from xoproxy.telemetry import Metrics, Sample
 
@@ -148,7 +151,7 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
     passwords = Passwords()
     metrics = Metrics()
     url = f"sqlite:///{place}/xoproxy.db"
-    async with open_storage(url, place / "storage.key") as storage:
+    async with open_storage(url, place / "storage.key") as storage, AsyncExitStack() as stack:
         tokens = Tokens(storage.tokens)
         directory = Directory()
         sessions = BrowserSessions(storage.sessions, directory, tokens)
@@ -159,6 +162,9 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
         await accounts.ensure_administrator(PASSWORD)
         told = Told()
         served = Administration("", storage, directory, accounts, tokens, told)
+        audit = await stack.enter_async_context(audit_log(storage, directory, AuditSettings()))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        writer = group.create_task(audit.run())
         services = Services(
             accounts,
             directory,
@@ -167,6 +173,8 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
             Registry(storage),
             Objects(storage.pools, served.stores.__getitem__),
             told.revoked,
+            audit,
+            sessions,
         )
         api = api_application(services, ("https://trusted.example",))
         application = web.Application()
@@ -182,6 +190,7 @@ async def administration(place: Path) -> AsyncIterator[Administration]:
             yield served
         finally:
             await runner.cleanup()
+            writer.cancel()
             passwords.close()
 
 

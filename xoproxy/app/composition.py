@@ -15,8 +15,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+from pydantic import SecretStr
 
 from xoproxy.app import options
+from xoproxy.app.audit import AuditLog, audit_log
+from xoproxy.app.audited import AuditedCalls, AuditedSignIns
 from xoproxy.app.collector import Collector
 from xoproxy.app.commands import Commands
 from xoproxy.app.credentials import Credentials, credentials
@@ -28,6 +31,8 @@ from xoproxy.app.objects import Objects
 from xoproxy.app.ownership import Ownership
 from xoproxy.app.registry import Readiness, Registry
 from xoproxy.auth import Administration, Peers
+from xoproxy.auth.accounts import FIRST_ACCOUNT
+from xoproxy.auth.audit import Action
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.store import Store
@@ -94,9 +99,10 @@ async def running(settings: Settings) -> AsyncIterator[Proxy]:
                 options.history_options(settings.storage),
             )
         )
+        audit = await stack.enter_async_context(audit_log(storage, known.directory, settings.audit))
         collector = stack.enter_context(Collector())
         yield await stack.enter_async_context(
-            _serving(settings, storage, known, histories, collector)
+            _serving(settings, storage, known, audit, histories, collector)
         )
 
 
@@ -105,6 +111,7 @@ async def _serving(
     settings: Settings,
     storage: Storage,
     known: Credentials,
+    audit: AuditLog,
     histories: Histories,
     collector: Collector,
 ) -> AsyncIterator[Proxy]:
@@ -146,8 +153,8 @@ async def _serving(
         caller = Caller(supervisor)
         endpoint = Endpoint(
             hub,
-            Authenticator(accounts, directory),
-            Commands(hub.pools, caller, ownership),
+            AuditedSignIns(Authenticator(accounts, directory), audit),
+            AuditedCalls(Commands(hub.pools, caller, ownership), hub.pools, audit),
             framing,
             options.connection_limits(limits),
             settings.server.trusted_origins,
@@ -174,19 +181,29 @@ async def _serving(
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),
             group.create_task(collector.run(), name="collector"),
+            group.create_task(audit.run(), name="audit"),
         ]
         metrics = Metrics()
         metrics.add_source(histories.samples)
+        metrics.add_source(audit.samples)
         metrics.add_source(
             Numbers(hub, endpoint, supervisor, events, accounts, caller, memory).samples
         )
         services = Services(
-            accounts, directory, administration, tokens, registry, objects, endpoint.revoked
+            accounts,
+            directory,
+            administration,
+            tokens,
+            registry,
+            objects,
+            endpoint.revoked,
+            audit,
+            known.sessions,
         )
         application = _application(
             endpoint,
             health_routes(Readiness(storage, registry), metrics.exposition),
-            api_application(services, settings.server.trusted_origins),
+            api_application(services, settings.server.trusted_origins, peers),
         )
         runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, lingering_time=2.0
@@ -199,10 +216,7 @@ async def _serving(
             admitting = group.create_task(door.run(), name="door")
             background.append(admitting)
             # Last, when nothing can fail any more: a random password is told only once.
-            password = settings.admin_password
-            made = await accounts.ensure_administrator(
-                password.get_secret_value() if password else None
-            )
+            made = await _first_account(settings.admin_password, known, audit)
             yield Proxy(_url(door), registry, made, events)
             admitting.cancel()
             await endpoint.shut_down(settings.server.shutdown_grace_s)
@@ -213,6 +227,17 @@ async def _serving(
                 task.cancel()
             await known.write()
     await histories.close(live)
+
+
+async def _first_account(
+    password: SecretStr | None, known: Credentials, audit: AuditLog
+) -> str | None:
+    """Make the account `admin` if there is none at all; return its password if it is random."""
+    if not known.directory.accounts:
+        audit.note(Action("addFirstUser", details={"name": FIRST_ACCOUNT}))
+    return await known.accounts.ensure_administrator(
+        password.get_secret_value() if password else None
+    )
 
 
 def _application(

@@ -179,6 +179,14 @@ class BrowserSessions:
         now = self._now()
         return [session for session in self._sessions.values() if not self._is_over(session, now)]
 
+    def ends_at(self, session: BrowserSession) -> datetime:
+        """Return when a session is over in any case."""
+        ends_at = session.created_at + self._lifetime.longest
+        token = self._tokens.get(session.token_id) if session.token_id else None
+        if token is not None and token.expires_at is not None:
+            return min(ends_at, token.expires_at)
+        return ends_at
+
     async def end(self, session_id: str) -> None:
         """End a session, and have closed what it opened.
 
@@ -238,15 +246,12 @@ class BrowserSessions:
     def _identity(self, session: BrowserSession) -> Identity:
         account = self._directory.accounts[session.account_id]
         token = self._tokens.get(session.token_id) if session.token_id else None
-        ends_at = session.created_at + self._lifetime.longest
-        if token is not None and token.expires_at is not None:
-            ends_at = min(ends_at, token.expires_at)
         return Identity(
             account.id,
             account.name,
             account.role,
             session_credential(session.id),
-            ends_at.timestamp(),
+            self.ends_at(session).timestamp(),
             within=token.role if token else "",
             origin=token_credential(token.id) if token else password_credential(account.id),
         )

@@ -1,13 +1,10 @@
 """Carries operations out: page check, sign-in, rights, body, answer, in this order.
 
-Requests are authenticated by `Authorization: Bearer <API token>` or by HTTP Basic with user name
-and password; there are no cookies. A page of a foreign origin is refused before anything else, so
-that credentials that a browser attaches by itself are of no use to it.
+A page of a foreign origin is refused before anything else, so that credentials that a browser
+attaches by itself are of no use to it. Who asks is found out by rest/authentication.py.
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,19 +16,25 @@ from pydantic import TypeAdapter, ValidationError
 from xoproxy.auth import (
     Accounts,
     Administration,
+    BrowserSessions,
     Directory,
     Identity,
+    Peer,
+    Peers,
     Tokens,
     is_foreign_page,
 )
-from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
+from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.rest.audit import Audit, AuditOperations, Trail
+from xoproxy.rest.authentication import authenticate, set_cookie
 from xoproxy.rest.grants import Grants, Objects
 from xoproxy.rest.groups import Groups
 from xoproxy.rest.openapi import openapi
-from xoproxy.rest.operations import Body, Operation, Request, Who
+from xoproxy.rest.operations import Body, Operation, Request, Who, WithCookie
 from xoproxy.rest.pools import Pools, Registry
 from xoproxy.rest.problems import JSON_HEADERS, Handler, invalid_body, problems
 from xoproxy.rest.roles import Roles
+from xoproxy.rest.session import Sessions
 from xoproxy.rest.tokens import Revoked, TokenOperations
 from xoproxy.rest.users import Users
 
@@ -51,6 +54,8 @@ class Services:
         registry: the pools.
         objects: what the pools hold.
         revoked: told of each revoked token.
+        audit: where all of it is recorded.
+        sessions: the browser sessions.
     """
 
     accounts: Accounts
@@ -60,14 +65,19 @@ class Services:
     registry: Registry
     objects: Objects
     revoked: Revoked
+    audit: Audit
+    sessions: BrowserSessions
 
 
-def api_application(services: Services, trusted_origins: Collection[str] = ()) -> web.Application:
+def api_application(
+    services: Services, trusted_origins: Collection[str] = (), peers: Peers | None = None
+) -> web.Application:
     """Build the application to be mounted at /api/v1.
 
     Args:
         services: what the operations work on.
         trusted_origins: web origins whose pages may use the API beside our own.
+        peers: tells who is at the other end of a reverse proxy.
     """
     operations = _operations(services)
     document = openapi(operations)
@@ -78,7 +88,7 @@ def api_application(services: Services, trusted_origins: Collection[str] = ()) -
     application = web.Application(middlewares=[problems])
     application.router.add_get("/openapi.json", describe)
     for operation in operations:
-        handler = _handler(operation, services, trusted_origins)
+        handler = _handler(operation, services, trusted_origins, peers or Peers())
         application.router.add_route(operation.method, operation.path, handler)
     return application
 
@@ -87,15 +97,21 @@ def _operations(services: Services) -> tuple[Operation, ...]:
     directory, administration = services.directory, services.administration
     return (
         *Pools(services.registry).operations(),
-        *Users(services.accounts, directory, administration, services.tokens).operations(),
+        *Users(
+            services.accounts, directory, administration, services.tokens, services.sessions
+        ).operations(),
         *Groups(directory, administration).operations(),
         *Roles(directory, administration).operations(),
         *Grants(directory, administration, services.objects).operations(),
+        *Sessions(services.accounts, directory, services.sessions).operations(),
         *TokenOperations(directory, services.tokens, services.revoked).operations(),
+        *AuditOperations(services.audit).operations(),
     )
 
 
-def _handler(operation: Operation, services: Services, trusted_origins: Collection[str]) -> Handler:
+def _handler(
+    operation: Operation, services: Services, trusted_origins: Collection[str], peers: Peers
+) -> Handler:
     write: Callable[[Any], bytes] | None = (
         TypeAdapter(operation.answer).dump_json if operation.answer else None
     )
@@ -107,46 +123,69 @@ def _handler(operation: Operation, services: Services, trusted_origins: Collecti
                 "a page of another origin may not use the API; if it is yours, add its origin to "
                 "server.trusted_origins",
             )
-        identity = await authenticate(request, services.accounts)
-        administers = services.directory.rights_of(identity).administers
-        if operation.who is Who.ADMINISTRATORS and not administers:
-            raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
-        query = _query(request, operation)
-        body = await _body(request, operation)
-        peer = request.remote or ""
-        asked = Request(identity, administers, peer, request.match_info, query, body)
-        result = await operation.run(asked)
-        if write is None:
-            return web.Response(status=operation.status, headers={"Cache-Control": "no-store"})
-        headers = dict(JSON_HEADERS)
-        if operation.status == HTTPStatus.CREATED:
-            headers[hdrs.LOCATION] = f"{request.path}/{result.id}"
-        return web.Response(body=write(result), status=operation.status, headers=headers)
+        peer = peers.peer(request.remote, request.headers, secure=request.secure)
+        trail = Trail(services.audit, operation, request, peer.address)
+        with trail.refusals():
+            body = trail.body = await _body(request, operation) if operation.sign_in else None
+            identity = trail.identity = await _who(request, operation, services, peer, body)
+            asked = Request(
+                identity,
+                _checked(operation, services.directory, identity),
+                peer.address,
+                request.match_info,
+                _query(request, operation),
+                body or await _body(request, operation),
+                request.headers.get(hdrs.USER_AGENT, ""),
+            )
+        result = await trail.run(asked)
+        if not isinstance(result, WithCookie):
+            return _response(request, operation, write, result)
+        response = _response(request, operation, write, result.answer)
+        set_cookie(response, result, secure=peer.secure)
+        return response
 
     return handle
 
 
-async def authenticate(request: web.Request, accounts: Accounts) -> Identity:
-    """Return who makes a request.
+async def _who(
+    request: web.Request,
+    operation: Operation,
+    services: Services,
+    peer: Peer,
+    body: Any,  # noqa: ANN401 - the operation's own model
+) -> Identity:
+    if operation.sign_in and hdrs.AUTHORIZATION not in request.headers:
+        return await operation.sign_in(body, peer.address)
+    return await authenticate(request, services.accounts, peer)
+
+
+def _checked(operation: Operation, directory: Directory, identity: Identity) -> bool:
+    """Return whether who asks administers.
 
     Raises:
-        Unauthorized: nobody that we know.
+        RequestRefused: FORBIDDEN, he may not ask for this.
     """
-    scheme, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    match scheme.lower():
-        case "bearer":
-            return accounts.login_token(value.strip())
-        case "basic":
-            try:
-                text = base64.b64decode(value.strip(), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                raise Unauthorized("the Basic credentials are not Base64 of UTF-8 text") from None
-            name, _, password = text.partition(":")
-            return await accounts.login_password(name, password, request.remote or "")
-        case _:
-            raise Unauthorized(
-                "sign in with an API token (Bearer) or with user name and password (Basic)"
-            )
+    if operation.who is not Who.NEWCOMERS and directory.must_change(identity):
+        text = "choose another password first: PUT /api/v1/me/password"
+        raise RequestRefused(ErrorCode.FORBIDDEN, text)
+    administers = directory.rights_of(identity).administers
+    if operation.who is Who.ADMINISTRATORS and not administers:
+        raise RequestRefused(ErrorCode.FORBIDDEN, "this needs an administrator")
+    return administers
+
+
+def _response(
+    request: web.Request,
+    operation: Operation,
+    write: Callable[[Any], bytes] | None,
+    result: Any,  # noqa: ANN401 - what the operation answers
+) -> web.Response:
+    if write is None:
+        return web.Response(status=operation.status, headers={"Cache-Control": "no-store"})
+    headers = dict(JSON_HEADERS)
+    if operation.status == HTTPStatus.CREATED:
+        headers[hdrs.LOCATION] = f"{request.path}/{result.id}"
+    return web.Response(body=write(result), status=operation.status, headers=headers)
 
 
 def _query(request: web.Request, operation: Operation) -> Body | None:

@@ -1,7 +1,8 @@
 """What an operation of the API is."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -48,6 +49,7 @@ class Request:
         path: the variable parts of the path.
         query: an instance of the operation's `query`, or None.
         body: an instance of the operation's `body`, or None.
+        user_agent: what the program that asks calls itself.
     """
 
     identity: Identity
@@ -56,6 +58,22 @@ class Request:
     path: Mapping[str, str]
     query: Any
     body: Any
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WithCookie:
+    """An answer that gives a browser the cookie of its session, or takes it away.
+
+    Args:
+        answer: what the operation's `answer` describes.
+        secret: "" to take it away.
+        ends_at: when the session is over in any case.
+    """
+
+    answer: Any
+    secret: str = field(repr=False)
+    ends_at: datetime
 
 
 class Who(StrEnum):
@@ -63,6 +81,7 @@ class Who(StrEnum):
 
     ADMINISTRATORS = "For administrators."
     EVERYBODY = "For everybody who has signed in."
+    NEWCOMERS = "Also for who has to choose another password before anything else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,8 @@ class Operation:
         body: what the request carries; None: nothing.
         answer: what a success returns, as a pydantic model or a list of one; None: nothing.
         refusals: statuses of its own that it may answer with, beside those that all share.
+        sign_in: finds out who asks by what the body says, given the address, if no header says
+            it; cookies do not count then. None: the body says nothing about that.
     """
 
     id: str
@@ -91,3 +112,4 @@ class Operation:
     answer: Any = None
     status: HTTPStatus = HTTPStatus.OK
     refusals: tuple[HTTPStatus, ...] = ()
+    sign_in: Callable[[Any, str], Awaitable[Identity]] | None = None

@@ -7,13 +7,32 @@ from typing import Annotated, Self
 import structlog
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from xoproxy.auth import Account, Accounts, Administration, Directory, Throttled, Tokens
+from xoproxy.auth import (
+    Account,
+    Accounts,
+    Administration,
+    BrowserSessions,
+    Directory,
+    Throttled,
+    Tokens,
+)
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 from xoproxy.rest.names import NONE, Named, found_account, named, role_kept, role_shown
-from xoproxy.rest.operations import Answer, Body, Moment, Name, Operation, Request, Who
+from xoproxy.rest.operations import (
+    Answer,
+    Body,
+    Moment,
+    Name,
+    Operation,
+    Request,
+    Who,
+    WithCookie,
+)
+from xoproxy.rest.session import reopened
 
 _log = structlog.get_logger(__name__)
 _ROLE = 'That he has on everything; "none": only grants count'
+_MUST_CHANGE = "Whether he has to choose another password before anything else"
 
 Password = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 RoleName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -26,6 +45,11 @@ class UserInfo(Answer):
     name: str
     role: str = Field(description=_ROLE)
     enabled: bool
+    must_change: bool = Field(description=_MUST_CHANGE)
+    locked: bool = Field(
+        description="Whether so many sign-ins failed that he has to wait, from where he never "
+        "signed in before"
+    )
     groups: list[Named] = Field(description="That he is in, by himself or through other groups")
     created_at: Moment
 
@@ -42,6 +66,7 @@ class UserAdd(Body):
     name: Name
     password: Password
     role: RoleName = Field(NONE, description=_ROLE)
+    must_change: bool = Field(default=False, description=_MUST_CHANGE)
 
 
 class UserChange(Body):
@@ -50,11 +75,12 @@ class UserChange(Body):
     role: RoleName | None = Field(None, description=_ROLE)
     enabled: bool | None = None
     password: Password | None = None
+    must_change: bool | None = Field(None, description=_MUST_CHANGE)
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("give at least one of role, enabled, password")
+            raise ValueError("give at least one of role, enabled, password, must_change")
         return self
 
 
@@ -69,10 +95,11 @@ class Users:
     """The operations on users.
 
     Args:
-        accounts: checks an old password.
+        accounts: checks an old password, and knows who is locked out.
         directory: who there is.
         administration: changes it.
         tokens: forgets those of a user who was removed.
+        sessions: of browsers.
     """
 
     def __init__(
@@ -81,11 +108,13 @@ class Users:
         directory: Directory,
         administration: Administration,
         tokens: Tokens,
+        sessions: BrowserSessions,
     ) -> None:
         self._accounts = accounts
         self._directory = directory
         self._administration = administration
         self._tokens = tokens
+        self._sessions = sessions
 
     def operations(self) -> Sequence[Operation]:
         missing, taken = HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
@@ -133,14 +162,23 @@ class Users:
                 status=HTTPStatus.NO_CONTENT,
                 refusals=(missing, taken),
             ),
-            Operation("getMe", "GET", "/me", "Show who asks", self._me, Who.EVERYBODY, answer=Me),
+            Operation(
+                "unlockUser",
+                "POST",
+                f"{one}/unlock",
+                "Forget the sign-ins of a user that failed: he need not wait any more",
+                self._unlock,
+                answer=UserInfo,
+                refusals=(missing,),
+            ),
+            Operation("getMe", "GET", "/me", "Show who asks", self._me, Who.NEWCOMERS, answer=Me),
             Operation(
                 "changeMyPassword",
                 "PUT",
                 "/me/password",
                 "Change one's own password, and close what the old one opened",
                 self._change_own_password,
-                Who.EVERYBODY,
+                Who.NEWCOMERS,
                 body=PasswordChange,
                 status=HTTPStatus.NO_CONTENT,
             ),
@@ -156,7 +194,9 @@ class Users:
     async def _add(self, request: Request) -> UserInfo:
         new: UserAdd = request.body
         password = new.password.get_secret_value()
-        account = await self._administration.add_account(new.name, password, role_kept(new.role))
+        account = await self._administration.add_account(
+            new.name, password, role_kept(new.role), must_change=new.must_change
+        )
         _log.info("user added", account=account.name, role=new.role, user=request.identity.name)
         return self._info(account)
 
@@ -167,6 +207,7 @@ class Users:
             role=None if change.role is None else role_kept(change.role),
             enabled=change.enabled,
             password=change.password.get_secret_value() if change.password else None,
+            must_change=change.must_change,
         )
         changed = sorted(change.model_fields_set)
         _log.info("user changed", account=account.name, changed=changed, user=request.identity.name)
@@ -178,12 +219,21 @@ class Users:
         self._tokens.forget(account.id)
         _log.info("user removed", account=account.name, user=request.identity.name)
 
+    async def _unlock(self, request: Request) -> UserInfo:
+        account = self._found(request)
+        self._accounts.unlock(account.id)
+        _log.info("user unlocked", account=account.name, user=request.identity.name)
+        return self._info(account)
+
     async def _me(self, request: Request) -> Me:
         account = found_account(self._directory, request.identity.account_id)
         return Me(**dict(self._info(account)), administers=request.administers)
 
-    async def _change_own_password(self, request: Request) -> None:
+    async def _change_own_password(self, request: Request) -> WithCookie | None:
         change: PasswordChange = request.body
+        if change.new == change.old:
+            text = "the new password is the old one: choose another one"
+            raise RequestRefused(ErrorCode.BAD_MESSAGE, text)
         identity = request.identity
         old = change.old.get_secret_value()
         try:  # as a sign-in, so that guessing is slowed down
@@ -196,8 +246,11 @@ class Users:
             text = "the old password is wrong"
             raise RequestRefused(ErrorCode.FORBIDDEN, text) from None
         new = change.new.get_secret_value()
-        await self._administration.change_account(identity.account_id, password=new)
+        await self._administration.change_account(
+            identity.account_id, password=new, must_change=False
+        )
         _log.info("password changed", user=identity.name)
+        return await reopened(self._sessions, request)
 
     def _found(self, request: Request) -> Account:
         return found_account(self._directory, request.path["user"])
@@ -208,6 +261,8 @@ class Users:
             name=account.name,
             role=role_shown(account.role),
             enabled=account.enabled,
+            must_change=account.must_change,
+            locked=self._accounts.is_locked(account.name),
             groups=named(self._directory.groups_of(account.id)),
             created_at=account.created_at,
         )
