@@ -33,6 +33,7 @@ _TOLD = frozenset(
         "group",
         "groups",
         "members",
+        "must_change",
         "name",
         "permissions",
         "role",
