@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from xoproxy.cli.exits import Exit, fail
-from xoproxy.cli.output import Result, print_rows, rows, said
+from xoproxy.cli.output import Result, plain, print_rows, rows, said
 from xoproxy.cli.remote import Remote, on_proxy
 
 app = typer.Typer(no_args_is_help=True, help="Grants: add, list, why, remove.")
@@ -160,7 +160,7 @@ def _place(text: str) -> dict[str, str]:
 
 
 def _print_explanation(found: dict[str, Any]) -> None:
-    print(found["text"])
+    print(plain(found["text"]))
     if found["because"]:
         print()
         print_rows(found["because"], _REASONS, "")

@@ -34,7 +34,7 @@ class Result:
 
 def said(value: object, text: str) -> Result:
     """Return a result that people read as one line."""
-    return Result(value, partial(print, text))
+    return Result(value, partial(print, plain(text)))
 
 
 def row(value: Mapping[str, Any], names: Mapping[str, str]) -> Result:
@@ -102,7 +102,11 @@ def cell(value: object) -> str:
             text = datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case _:
             text = str(value)
-    # what comes from elsewhere shall not command the terminal
+    return plain(text)
+
+
+def plain(text: str) -> str:
+    """Replace what could command the terminal: texts come from elsewhere."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from xoproxy.cli.output import cell, print_json, print_members, print_rows
+from xoproxy.cli.output import cell, print_json, print_members, print_rows, said
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ from xoproxy.cli.output import cell, print_json, print_members, print_rows
         ("2026 Tower", "2026 Tower"),
         ("2026-01-02", "2026-01-02"),
         ({"code": "UNREACHABLE", "message": "No answer."}, "No answer. (UNREACHABLE)"),
+        ({"id": "a", "name": "bob"}, "bob"),
+        ({"kind": "tag", "value": "prod", "text": "tag prod"}, "tag prod"),
+        ({"class": "VM", "name": "web", "uuid": "u"}, "VM web"),
+        ({"class": "VBD", "name": "", "uuid": "u"}, "VBD u"),
+        ({"class": "VBD", "name": "", "uuid": None}, "VBD -"),
+        ([], "-"),
+        ([{"id": "a", "name": "bob"}, "view"], "bob, view"),
     ],
 )
 def test_values_are_written_for_people(value, shown):
@@ -48,6 +55,8 @@ def test_rows_that_are_piped_stay_on_one_line_each(capsys):
 def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys):
     print_rows([{"id": "a\x1b[2Jb\x07"}], {"id": "ID"}, "none")
     print_members({"id": "a\x1b[2Jb\x07"}, {"id": "Id"})
+    print_members({"id": [{"name": "a\x1b[2Jb\x07"}]}, {"id": "Id"})
+    said({}, "a\x1b[2Jb\x07").show()
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\x07" not in out
