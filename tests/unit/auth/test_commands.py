@@ -169,6 +169,15 @@ class TestCheck:
         assert code is ErrorCode.NOT_FOUND
         assert text.startswith("there is no object 'OpaqueRef:")
 
+    def test_a_parameter_is_taken_as_a_whole(self, state):
+        """XAPI looks for all of it, not for the part that looks like a reference."""
+        rights = Rights([on(MINE, "operator")])
+        params = {"vm": ref("mine"), "host": ref("mine_x")}
+        assert refusal(rights, state, "VM.pool_migrate", **params) == (
+            ErrorCode.NOT_FOUND,
+            "there is no object 'OpaqueRef:mine_x'",
+        )
+
     def test_what_he_may_see_may_be_named(self, state):
         rights = Rights([on(MINE, "operator"), on("h", "viewer")])
         params = {"vm": ref("mine"), "host": ref("host"), "options": {"a": f"[{ref('mine')}]"}}
