@@ -1,4 +1,4 @@
-"""Sign-ins and calls, each noted in the audit log with how it ended.
+"""Sign-ins, calls, and grants that the proxy makes, each noted in the audit log.
 
 Of a call are told the method and the names of its parameters, as XAPI's data model knows them, and
 the object, if the proxy knows it: what somebody typed is never taken over.
@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from xoproxy.app.identities import Principal
+from xoproxy.app.ownership import Grants
+from xoproxy.auth import KeptGrant, Scope
 from xoproxy.auth.audit import SIGN_IN, Action
 from xoproxy.cache.index import uuid_of
 from xoproxy.cache.store import Store
@@ -69,6 +71,24 @@ class AuditedSignIns:
             raise
         self._audit.note(tried.by(principal.identity))
         return principal
+
+
+class AuditedGrants:
+    """Changes grants by itself: nobody asked for that (fits `app.ownership.Grants`)."""
+
+    def __init__(self, grants: Grants, audit: Audit) -> None:
+        self._grants = grants
+        self._audit = audit
+
+    async def add_grant(self, role: str, scope: Scope, *, account_id: str) -> KeptGrant:
+        grant = await self._grants.add_grant(role, scope, account_id=account_id)
+        details = {"role": role, "scope": str(scope), "account": account_id}
+        self._audit.note(Action("addGrant", about=f"/grants/{grant.id}", details=details))
+        return grant
+
+    async def remove_grant(self, grant_id: str) -> None:
+        await self._grants.remove_grant(grant_id)
+        self._audit.note(Action("removeGrant", about=f"/grants/{grant_id}"))
 
 
 class AuditedCalls:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from xoproxy.app import options
 from xoproxy.app.audit import AuditLog, audit_log
-from xoproxy.app.audited import AuditedCalls, AuditedSignIns
+from xoproxy.app.audited import AuditedCalls, AuditedGrants, AuditedSignIns
 from xoproxy.app.collector import Collector
 from xoproxy.app.commands import Commands
 from xoproxy.app.credentials import Credentials, credentials
@@ -176,7 +176,9 @@ async def _serving(
             group.create_task(Pulse(endpoint, options.pulse_times(limits)).run(), name="pulse"),
             group.create_task(memory.run(), name="memory"),
             group.create_task(endpoint.judge(), name="rights"),
-            group.create_task(ownership.run(administration), name="ownership"),
+            group.create_task(
+                ownership.run(AuditedGrants(administration, audit)), name="ownership"
+            ),
             group.create_task(known.keep(endpoint.in_use), name="credentials"),
             group.create_task(histories.run(live), name="histories"),
             group.create_task(registry.learn(), name="registry"),

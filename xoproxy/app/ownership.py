@@ -16,11 +16,11 @@ tells of within a minute, leave an object that is nobody's. An administrator can
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from xoproxy.auth import Administration, Directory, KeptGrant, Kind, Scope
+from xoproxy.auth import Directory, KeptGrant, Kind, Scope
 from xoproxy.auth.commands import OWNER, is_reference
 from xoproxy.cache.index import uuid_of
 from xoproxy.cache.store import Store
@@ -36,6 +36,14 @@ _READ_AT_ONCE = 50
 """Removed records that are read before the rest of the proxy has its turn."""
 
 
+class Grants(Protocol):
+    """Changes grants; `auth.Administration`, and who notes what it does, fit it."""
+
+    async def add_grant(self, role: str, scope: Scope, *, account_id: str) -> KeptGrant: ...
+
+    async def remove_grant(self, grant_id: str) -> None: ...
+
+
 class Ownership:
     """Gives objects to who made them.
 
@@ -47,7 +55,7 @@ class Ownership:
     def __init__(self, directory: Directory, pools: Mapping[PoolId, Store]) -> None:
         self._directory = directory
         self._pools = pools
-        self._administration: Administration | None = None
+        self._grants: Grants | None = None
         self._group: asyncio.TaskGroup | None = None
         self._awaited: dict[tuple[PoolId, Ref], asyncio.Event] = {}
         self._gone: dict[PoolId, list[Change]] = {}
@@ -56,9 +64,9 @@ class Ownership:
         """Pools that were listed for the first time."""
         self._wake = asyncio.Event()
 
-    async def run(self, administration: Administration) -> None:
+    async def run(self, grants: Grants) -> None:
         """Take grants back whose objects went, and own the calls that make some; for ever."""
-        self._administration = administration
+        self._grants = grants
         async with asyncio.TaskGroup() as self._group:
             while True:
                 await self._wake.wait()
@@ -122,9 +130,9 @@ class Ownership:
         if store is None or uuid is None:
             _log.warning("what was made is not there: it is nobody's", pool=pool, ref=ref)
             return
-        assert self._administration is not None  # noqa: S101 - as above
+        assert self._grants is not None  # noqa: S101 - as above
         try:
-            grant = await self._administration.add_grant(
+            grant = await self._grants.add_grant(
                 OWNER, Scope(Kind.OBJECT, pool, uuid), account_id=account_id
             )
         except RequestRefused as refused:  # his account was removed; or it is his already
@@ -174,9 +182,9 @@ class Ownership:
                     _log.exception("a grant could not be taken back", pool=pool, grant=grant.id)
 
     async def _remove(self, grant: KeptGrant) -> None:
-        assert self._administration is not None  # noqa: S101 - it was made by it
+        assert self._grants is not None  # noqa: S101 - it was made by it
         with suppress(RequestRefused):  # an administrator was quicker
-            await self._administration.remove_grant(grant.id)
+            await self._grants.remove_grant(grant.id)
             _log.info("what somebody made is gone", grant=grant.id, scope=str(grant.scope))
 
 
