@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import sys
 from contextlib import asynccontextmanager
 
@@ -196,13 +197,13 @@ async def test_users_are_shown_for_people(bob, xoproxy):
     code, out, err = await xoproxy("user", "list", *AS_ADMIN)
     assert (code, err) == (0, "")
     heading, admin, row = out.splitlines()
-    assert heading.split() == ["ID", "NAME", "ROLE", "ENABLED", "GROUPS", "ADDED"]
+    assert heading.split() == ["ID", "NAME", "ROLE", "ENABLED", "LOCKED", "GROUPS", "ADDED"]
     assert admin.split()[1:4] == ["admin", "administrator", "yes"]
-    assert row.split()[:5] == [bob["id"], "bob", "none", "yes", "-"]
+    assert row.split()[:6] == [bob["id"], "bob", "none", "yes", "no", "-"]
     _, out, _ = await xoproxy("user", "role", "bob", "operator", *AS_ADMIN)
     assert out == f"bob ({bob['id']}) has role operator now.\n"
     _, out, _ = await xoproxy("user", "show", bob["id"], *AS_ADMIN)
-    assert "Role:    operator\n" in out
+    assert re.search(r"^Role: +operator$", out, re.MULTILINE)
 
 
 async def test_everybody_may_look_after_himself(bob, xoproxy, monkeypatch, failure):
@@ -225,6 +226,33 @@ async def test_everybody_may_look_after_himself(bob, xoproxy, monkeypatch, failu
     assert (code, err) == (4, "xoproxy: wrong user name or password\n")
     monkeypatch.setenv("XOPROXY_PASSWORD", PASSWORD)
     assert (await failure("user", "passwd", "nobody"))[1] == "there is no user 'nobody'"
+
+
+async def test_who_must_change_his_password_does_it_first(bob, told, xoproxy, monkeypatch):
+    del bob
+    await told("user", "passwd", "bob", "--must-change", typed=NEW_SECRET + "\n")
+    monkeypatch.setenv("XOPROXY_PASSWORD", NEW_SECRET)
+    code, out, err = await xoproxy("token", "list", "--as", "bob")
+    assert (code, out) == (4, "")
+    assert "choose another password first" in err
+    code, _, _ = await xoproxy("user", "passwd", "--as", "bob", typed=SECRET + "\n")
+    assert code == 0
+    monkeypatch.setenv("XOPROXY_PASSWORD", SECRET)
+    code, out, _ = await xoproxy("token", "list", "--as", "bob")
+    assert (code, out) == (0, "No tokens yet. Make one: xoproxy token add NAME\n")
+
+
+async def test_who_guessed_too_often_is_unlocked(bob, told, xoproxy, monkeypatch):
+    monkeypatch.setenv("XOPROXY_PASSWORD", "guess")
+    err = ""
+    while "too many failed sign-ins" not in err:
+        code, _, err = await xoproxy("user", "show", "--as", "bob")
+        assert code == 4
+    monkeypatch.setenv("XOPROXY_PASSWORD", PASSWORD)
+    assert (await told("user", "unlock", "bob"))["id"] == bob["id"]
+    monkeypatch.setenv("XOPROXY_PASSWORD", SECRET)
+    code, _, _ = await xoproxy("user", "show", "--as", "bob")
+    assert code == 0
 
 
 async def test_passwords_come_from_a_file_or_from_standard_input(proxy, told, failure, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from xoproxy.settings import read_secret
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Users: add, list, show, passwd, role, enable, disable, remove.",
+    help="Users: add, list, show, passwd, role, enable, disable, unlock, remove.",
 )
 
 _COLUMNS = {
@@ -22,6 +23,7 @@ _COLUMNS = {
     "name": "NAME",
     "role": "ROLE",
     "enabled": "ENABLED",
+    "locked": "LOCKED",
     "groups": "GROUPS",
     "created_at": "ADDED",
 }
@@ -30,10 +32,16 @@ _MEMBERS = {
     "name": "Name",
     "role": "Role",
     "enabled": "Enabled",
+    "must_change": "Must change password",
+    "locked": "Locked out",
     "groups": "Groups",
     "created_at": "Added",
 }
 User = Annotated[str, typer.Argument(metavar="USER", help="Name or id.", show_default=False)]
+MustChange = Annotated[
+    bool,
+    typer.Option("--must-change", help="He has to choose another password before anything else."),
+]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
@@ -60,13 +68,15 @@ def add(
             help="That he has on everything: viewer, operator, user, administrator, or your own.",
         ),
     ] = "none",
+    must_change: MustChange = False,
 ) -> Result:
     """Add a user. Without a role he sees nothing until something is granted to him."""
-    body = {"name": name, "password": _new_password(name, password_file), "role": role}
+    password = _new_password(name, password_file)
+    body = {"name": name, "password": password, "role": role, "must_change": must_change}
     user = proxy.post("users", body=body)
     text = f"Added {user['name']} ({user['id']})."
     if role == "none":
-        text += f" Let him see something: xoproxy grant add --user {user['name']} ..."
+        text += f" Let him see something: xoproxy grant add --user {quote(user['name'])} ..."
     return said(user, text)
 
 
@@ -100,13 +110,16 @@ def passwd(
         ),
     ] = None,
     password_file: PasswordFile = None,
+    must_change: MustChange = False,
 ) -> Result:
     """Change a password; connections that were opened with the old one are closed."""
     if user is not None:
         name = proxy.get("users", user)["name"]
-        body = {"password": _new_password(name, password_file)}
+        body = {"password": _new_password(name, password_file), "must_change": must_change}
         changed = proxy.patch("users", user, body=body)
         return said(changed, f"Changed the password of {changed['name']} ({changed['id']}).")
+    if must_change:
+        fail("--must-change is for another user: name him", Exit.USAGE)
     me = proxy.get("me")
     old = proxy.password or _old_password(me["name"])
     proxy.put("me", "password", body={"old": old, "new": _new_password(me["name"], password_file)})
@@ -138,6 +151,13 @@ def disable(proxy: Remote, user: User) -> Result:
     """Let a user sign in no more, and close his connections; what he was granted is kept."""
     changed = proxy.patch("users", user, body={"enabled": False})
     return said(changed, f"Disabled {changed['name']} ({changed['id']}).")
+
+
+@on_proxy(app)
+def unlock(proxy: Remote, user: User) -> Result:
+    """Forget sign-ins of a user that failed, so that he need not wait any more."""
+    found = proxy.post("users", user, "unlock")
+    return said(found, f"Unlocked {found['name']} ({found['id']}).")
 
 
 @on_proxy(app)
