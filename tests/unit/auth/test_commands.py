@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ class TestTable:
     def test_leaves_no_permission_without_use(self):
         used = {name for command in COMMANDS.values() for name in command.permissions}
         assert PERMISSIONS.keys() - used == {"view", "secrets.read", "vm.console"}
+
+    def test_stands_in_the_protocol(self):
+        told = {}
+        text = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
+        for needed, methods in re.findall(
+            r"^\| `([a-z.]+)` \| (`\w+\.\w+\(.*) \|$", text, re.MULTILINE
+        ):
+            for method, subject in re.findall(r"`([\w.]+)\((\w+)\)`", methods):
+                told.setdefault(method, (set(), subject))[0].add(needed)
+                assert told[method][1] == subject
+        assert told == {m: (set(c.permissions), c.subject) for m, c in COMMANDS.items()}
 
     def test_edits_nothing_that_scopes_are_made_of(self):
         for method in COMMANDS:
