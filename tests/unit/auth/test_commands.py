@@ -90,7 +90,7 @@ class TestTable:
         assert PERMISSIONS.keys() - used == {"view", "secrets.read", "vm.console"}
 
     def test_stands_in_the_protocol(self):
-        told = {}
+        told: dict[str, tuple[set[str], str]] = {}
         text = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
         for needed, methods in re.findall(
             r"^\| `([a-z.]+)` \| (`\w+\.\w+\(.*) \|$", text, re.MULTILINE
