@@ -33,8 +33,8 @@ from ipaddress import ip_address, ip_network
 from xoproxy.errors import Unauthorized
 
 _LONGEST_S = 60.0
-_KEYS = 10_000
-"""Remembered of a kind; the one whose last failure is oldest goes first. About 2 MB each."""
+_KEYS = 5_000
+"""Remembered of a kind; the one whose last failure is oldest goes first. About 1 MB each."""
 _NOTED = 1000
 _HOMES = 8
 """Addresses remembered from where a name signed in."""

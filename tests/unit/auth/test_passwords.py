@@ -1,11 +1,13 @@
 """Passwords: hashing, equal time for unknown names, the queue's bound, what is remembered."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
 
 from xoproxy.auth.passwords import PASSWORD_BYTES, Passwords, random_password
+from xoproxy.auth.throttle import Throttled
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 
 
@@ -114,3 +116,24 @@ def test_random_passwords_differ_and_can_be_typed():
     assert one != other
     assert len(one.replace("-", "")) == 20
     assert one[0].isalnum()
+
+
+async def test_guesses_sent_at_once_are_asked_about_when_their_turn_comes(passwords):
+    """Who is refused after five failures has no more than those, however he sends them."""
+    stored = await passwords.hash("a long password")
+    failures = 0
+
+    def check():
+        if failures >= 5:
+            raise Throttled(1)
+
+    async def guess(number):
+        nonlocal failures
+        with contextlib.suppress(Throttled):
+            if not await passwords.verify(f"guess {number}", stored, check):
+                failures += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(guess(number))
+    assert 5 <= failures <= 6  # two are verified at a time
