@@ -38,7 +38,7 @@ async def proxy(directory: Path) -> AsyncIterator[tuple[app.Proxy, str]]:
 
 async def log(url: str, since: int = 0) -> list[Any]:
     async with asking(url, "admin", PASSWORD) as ask:
-        found: list[Any] = await ask("GET", f"/audit?since={since}&limit=1000")
+        found: list[Any] = await ask("GET", f"/audit?since={since}&limit=200")
         return found
 
 

@@ -70,7 +70,7 @@ async def test_the_log_is_printed_for_people_and_for_programs(xoproxy, monkeypat
 
 
 async def test_a_whole_log_is_verified_with_what_was_noted_before(proxy, xoproxy, monkeypatch):
-    monkeypatch.setattr("xoproxy.cli.audit._PART", 2)
+    monkeypatch.setattr("xoproxy.cli.audit._VERIFIED_PART", 2)
 
     code, out, _ = await xoproxy("verify")
     assert code == 0

@@ -10,7 +10,8 @@ from xoproxy.cli.exits import Exit, fail
 from xoproxy.cli.output import Result, cell, print_json
 from xoproxy.cli.remote import AsPasswordFile, AsUser, Json, Remote, Url, on_proxy
 
-_PART = 1_000
+_PART = 200
+_VERIFIED_PART = 1_000
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: export, verify.")
 
@@ -60,7 +61,7 @@ def verify(
     first, fault, found = 0, None, {"last": 0, "head": 0, "head_hash": ""}
     while fault is None:
         after = found["last"]
-        found = proxy.get("audit", "verify", after=str(after), limit=str(_PART))
+        found = proxy.get("audit", "verify", after=str(after), limit=str(_VERIFIED_PART))
         first = first or found["first"]
         fault = found["fault"]
         if found["last"] >= found["head"] or found["last"] == after:

@@ -23,7 +23,8 @@ from xoproxy.auth.audit import DONE, SIGN_IN, Action, Checked, Record
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
 from xoproxy.rest.operations import Answer, Body, Moment, Operation, Request, WithCookie
 
-_MOST = 1_000
+_MOST = 200
+_MOST_VERIFIED = 1_000
 _TOLD = frozenset(
     {
         "deny",
@@ -176,7 +177,7 @@ class AuditStretch(Body):
     after: Annotated[int, Field(strict=False, ge=0)] = Field(
         0, description="Number of a record that was verified; 0 begins at the oldest one"
     )
-    limit: Annotated[int, Field(strict=False, ge=1, le=_MOST)] = _MOST
+    limit: Annotated[int, Field(strict=False, ge=1, le=_MOST_VERIFIED)] = _MOST_VERIFIED
 
 
 class AuditFault(Answer):

@@ -18,6 +18,8 @@ from xoproxy.storage.schema import audit, audit_ends
 
 _LET_GO = 1_000
 """Records per transaction."""
+_CHECKED = 50
+"""Records that are verified before the rest of the proxy has its turn."""
 
 
 class NotStored(Exception):  # noqa: N818 - reads as what happened
@@ -90,19 +92,20 @@ class StoredAudit:
         async with self._database.reading() as connection:
             anchor = await self._end(connection, Ends.ANCHOR)
             head = await self._end(connection, Ends.HEAD)
-            oldest = (await connection.execute(select(func.min(audit.c.number)))).scalar_one()
             start = anchor or BEGINNING
             if after > start.number:
                 start = await _place(connection, after) or start
-            found = await _read(connection, start.number, limit)
+            at, fault = start, None
+            while fault is None and at.number < start.number + limit:
+                found = await _read(connection, at.number, _CHECKED)
+                fault = chain.check(self._key, at, found)
+                if not found or fault is not None:
+                    break
+                at = found[-1].place
             last = await _last(connection)
-        if oldest is None and head is None and anchor is None:
-            return Checked(None, 0, 0, BEGINNING)
-        fault = chain.check(self._key, start, found)
-        if fault is None and (not found or found[-1].number == last.number):
-            fault = _at_the_end(found[-1].place if found else start, head)
-        number = found[-1].number if found else start.number
-        return Checked(fault, start.number, number, head or last)
+        if fault is None and at.number >= last.number and (head or anchor or last.number):
+            fault = _at_the_end(at, head)
+        return Checked(fault, start.number, at.number, head or last)
 
     async def let_go(self, keep: int, before: datetime) -> bool:
         """Let some of the oldest records go, and seal where the log begins now.

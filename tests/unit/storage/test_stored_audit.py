@@ -30,6 +30,11 @@ async def fault(log):
         after = checked.last
 
 
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch):
+    monkeypatch.setattr("xoproxy.storage.audit._CHECKED", 2)
+
+
 async def execute(storage, *statements):
     async with storage.database.writing() as connection:
         for statement in statements:
