@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import logging
+import os
+import sys
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -209,6 +211,18 @@ async def test_a_socket_with_a_cookie_that_is_nothing_is_told_so(proxy):
         assert await closed(client) == 4501
 
 
+async def test_a_browser_is_told_to_forget_a_cookie_that_is_nothing_and_only_then(proxy):
+    async with signed_in(proxy) as page:
+        wrong = {"username": "admin", "password": "wrong"}
+        assert await status(page.post("session", json=wrong)) == 401
+        assert await status(page.get("me")) == 200
+        secret = await secret_of(page)
+        assert await status(page.delete("session")) == 204
+        page.cookie_jar.update_cookies({PLAIN: secret}, response_url=URL(proxy))
+        assert await status(page.get("me")) == 401
+        assert list(page.cookie_jar) == []
+
+
 @pytest.mark.parametrize(
     "end", ["disable", "remove", "new password", "own new password", "end session"]
 )
@@ -287,6 +301,35 @@ async def test_sessions_last_beyond_a_restart_and_end_with_their_time(tmp_path):
         assert await status(page.put("me/password", json=body)) == 204
     async with running(tmp_path) as url, browser(url, Cookie=f"{PLAIN}={secret}") as page:
         assert await status(page.get("me")) == 401
+
+
+async def test_sessions_are_listed_and_revoked_from_the_command_line(proxy, tmp_path):
+    async with signed_in(proxy) as page:
+        token = (await answer(page.post("tokens", json={"name": "x"})))["token"]
+        environment = {**os.environ, "XOPROXY_URL": proxy, "XOPROXY_TOKEN": token}
+
+        async def command(*arguments):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "xoproxy",
+                "session",
+                *arguments,
+                env=environment,
+                cwd=tmp_path,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            out, _ = await process.communicate()
+            return process.returncode, out.decode()
+
+        code, out = await command("list", "--json")
+        (listed,) = json.loads(out)
+        assert (code, listed["user"], listed["address"]) == (0, "admin", "127.0.0.1")
+        assert "Mozilla/5.0" in (await command("list", "--user", "admin"))[1]
+        code, out = await command("revoke", listed["id"])
+        assert (code, out) == (0, f"Signed out {listed['id']}.\n")
+        assert await status(page.get("me")) == 401
+        assert (await command("revoke", listed["id"]))[0] == 1
 
 
 # Pages of others

@@ -12,7 +12,13 @@ must last is kept behind the Protocols DirectoryStore and TokenStore, which stor
 
 from xoproxy.auth.accounts import Accounts, AccountStore
 from xoproxy.auth.administration import Administration, DirectoryStore, Told
-from xoproxy.auth.browser_sessions import BrowserSession, BrowserSessions, Lifetime, SessionStore
+from xoproxy.auth.browser_sessions import (
+    BrowserSession,
+    BrowserSessions,
+    Lifetime,
+    SessionOver,
+    SessionStore,
+)
 from xoproxy.auth.cookies import cookie_name, session_cookie
 from xoproxy.auth.directory import Account, Contents, Directory, Group, KeptGrant
 from xoproxy.auth.grants import Grant, Kind, Reach, Rights, Scope, Sight, by_filter
@@ -56,6 +62,7 @@ __all__ = [
     "Rights",
     "Role",
     "Scope",
+    "SessionOver",
     "SessionStore",
     "Sight",
     "Throttle",

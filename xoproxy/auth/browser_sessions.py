@@ -68,6 +68,10 @@ class BrowserSession:
     last_used_at: datetime
 
 
+class SessionOver(Unauthorized):
+    """What a cookie holds is no session, or none any more: the browser should forget it."""
+
+
 class SessionStore(Protocol):
     """Where sessions last."""
 
@@ -162,15 +166,15 @@ class BrowserSessions:
         """Return the session whose secret somebody presents, and who he is.
 
         Raises:
-            Unauthorized: there is none, or it is over.
+            SessionOver: there is none, or it is over.
         """
         shown = secret_texts.read(_KIND, text)
         session = self._sessions.get(shown.id) if shown else None
         now = self._now()
         if shown is None or session is None or not shown.fits(session.secret_digest):
-            raise Unauthorized("there is no such browser session: sign in")
+            raise SessionOver("there is no such browser session: sign in")
         if self._is_over(session, now):
-            raise Unauthorized("the browser session is over: sign in again")
+            raise SessionOver("the browser session is over: sign in again")
         self._used(session, now)
         return session, self._identity(session)
 

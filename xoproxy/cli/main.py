@@ -25,6 +25,7 @@ COMMANDS = {
     "group": "Groups: add, list, show, add-member, remove-member, add-group, remove-group, remove.",
     "role": "Roles: list, show, permissions, put, remove.",
     "grant": "Grants: add, list, why, remove.",
+    "session": "Browser sessions: list, revoke.",
     "token": "API tokens for programs: add, list, revoke.",
     "audit": "The audit log: export, verify.",
     "storage": "The database, while no proxy is asked: backup, restore, rotate-key.",

@@ -73,12 +73,23 @@ def set_cookie(response: web.StreamResponse, cookie: WithCookie, *, secure: bool
         cookie: what it holds.
         secure: whether it is to be sent over TLS only.
     """
-    left_s = (cookie.ends_at - datetime.now(UTC)).total_seconds()
+    # not `expires`: the browser's clock may be another
+    left_s = (cookie.ends_at - datetime.now(UTC)).total_seconds() if cookie.secret else 0
+    _set(response, cookie.secret, max(0, int(left_s)), secure=secure)
+
+
+def take_cookies(request: web.Request, response: web.StreamResponse) -> None:
+    """Have a browser forget what its requests bring in vain."""
+    for secure in (False, True):
+        if session_cookie(request.cookies, secure=secure):
+            _set(response, "", 0, secure=secure)
+
+
+def _set(response: web.StreamResponse, secret: str, max_age_s: int, *, secure: bool) -> None:
     response.set_cookie(
         cookie_name(secure=secure),
-        cookie.secret,
-        # not `expires`: the browser's clock may be another
-        max_age=max(0, int(left_s)) if cookie.secret else 0,
+        secret,
+        max_age=max_age_s,
         path="/",
         secure=secure,
         httponly=True,

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from xoproxy import __version__
+from xoproxy.auth import cookie_name
 from xoproxy.rest.operations import Answer, Operation
 
 _SHARED_REFUSALS = (
@@ -50,12 +51,18 @@ def openapi(operations: Iterable[Operation]) -> bytes:
             "WebSocket at /ws, not here.",
         },
         "servers": [{"url": "/api/v1"}],
-        "security": [{"token": []}, {"password": []}],
+        "security": [{"token": []}, {"password": []}, {"cookie": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "xop_<id>_<secret>"},
                 "password": {"type": "http", "scheme": "basic"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie_name(secure=False),
+                    "description": f"Over TLS its name is {cookie_name(secure=True)}.",
+                },
             },
             "schemas": _schemas(operations),
         },
@@ -70,6 +77,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "description": operation.who.value,
     }
+    if operation.sign_in:  # by its body, or by a header
+        described["security"] = [{}, {"token": []}, {"password": []}]
     if parameters := list(_parameters(operation)):
         described["parameters"] = parameters
     if operation.query:

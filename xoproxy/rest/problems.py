@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 from pydantic import ValidationError
 
-from xoproxy.auth import Throttled
+from xoproxy.auth import SessionOver, Throttled
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
+from xoproxy.rest.authentication import take_cookies
 
 _STATUS = {
     ErrorCode.BAD_MESSAGE: HTTPStatus.BAD_REQUEST,
@@ -66,7 +67,10 @@ def _unauthorized(request: web.Request, error: Unauthorized) -> web.Response:
         # is typed there, and attach it to requests that other sites' pages make.
         challenge += ', Basic realm="xoproxy", charset="UTF-8"'
     headers = {"WWW-Authenticate": challenge}
-    return _problem(HTTPStatus.UNAUTHORIZED, error.code, str(error), headers)
+    response = _problem(HTTPStatus.UNAUTHORIZED, error.code, str(error), headers)
+    if isinstance(error, SessionOver):
+        take_cookies(request, response)
+    return response
 
 
 def _problem(
