@@ -150,7 +150,7 @@ async def test_who_makes_a_vm_from_a_template_has_it_and_nobody_else():
         await world.user("bob")
         await world.on("bob", "viewer", template)
         async with world.signed_in("ada") as ada, world.signed_in("bob") as bob:
-            (view,) = await ada.subscribe(classes=["VM"])
+            (view,) = await ada.subscribe(classes=["VM", "VBD", "VDI"])
             (others,) = await bob.subscribe(classes=["VM"])
             pool = view.pool
             assert await call(bob, pool, "VM.clone", vm=template, new_name="no") == (
@@ -174,8 +174,11 @@ async def test_who_makes_a_vm_from_a_template_has_it_and_nobody_else():
 
             snapshot = await call(ada, pool, "VM.snapshot", vm=made, new_name="then")
             await ada.until(lambda: snapshot in view.records("VM"))
-            assert await call(ada, pool, "VM.destroy", self=snapshot) == ""
-            assert await call(ada, pool, "VM.destroy", self=made) == ""
+            await ada.until(lambda: len(_disks(view, made)) == len(_disks(view, snapshot)) == 1)
+            for vm in (snapshot, made):
+                for disk in _disks(view, vm):
+                    assert await call(ada, pool, "VDI.destroy", self=disk) == ""
+                assert await call(ada, pool, "VM.destroy", self=vm) == ""
             await ada.until(lambda: set(view.records("VM")) == {template})
         await _until_granted(world, 2)
 
@@ -236,6 +239,11 @@ async def test_an_error_of_the_pool_tells_nothing_of_what_is_hidden():
                 *("VM", mine, HIDDEN, f"{HIDDEN} is busy", "busy"),
             )
         assert (await call(world.admin, world.view.pool, "VM.start", **start))[3:] == tuple(params)
+
+
+def _disks(view: View, vm: str) -> list[str]:
+    devices = view.records("VBD").values()
+    return [d["VDI"] for d in devices if d["VM"] == vm and d["VDI"] in view.records("VDI")]
 
 
 async def _until_granted(world: Scene, count: int) -> None:

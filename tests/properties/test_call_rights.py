@@ -24,6 +24,7 @@ GOES_WITH = {
     "drive-a": ["a"],
     "drive-b": ["b"],
     "shared": ["drive-a", "drive-b"],
+    "disk": ["drive-a"],
     "task-a": ["a"],
     "task-sr": ["sr"],
 }
@@ -31,7 +32,7 @@ GOES_WITH = {
 CLASSES = {
     **dict.fromkeys(("a", "b", "template", "snapshot"), "VM"),
     **dict.fromkeys(("drive-a", "drive-b"), "VBD"),
-    **dict.fromkeys(("shared", "image"), "VDI"),
+    **dict.fromkeys(("shared", "disk", "image"), "VDI"),
     **dict.fromkeys(("task-a", "task-sr", "task-lost"), "task"),
     "sr": "SR",
     "host": "host",
@@ -51,8 +52,9 @@ def uuid(name: str) -> str:
 def record(name: str, tags: list[str]) -> dict[str, object]:
     links: dict[str, dict[str, object]] = {
         "snapshot": {"snapshot_of": ref("a")},
-        "drive-a": {"VM": ref("a")},
-        "drive-b": {"VM": ref("b")},
+        "drive-a": {"VM": ref("a"), "type": "Disk"},
+        "drive-b": {"VM": ref("b"), "type": "Disk"},
+        "disk": {"VBDs": [ref("drive-a")]},
         "shared": {"VBDs": [ref("drive-a"), ref("drive-b")]},
         "a": {"current_operations": {ref("task-a"): "start"}},
         "sr": {"current_operations": {ref("task-sr"): "scan"}},
@@ -104,6 +106,10 @@ class Oracle:
             or any(self.may(permission, other) for other in GOES_WITH.get(name, []))
         )
 
+    def may_end(self, disk: str) -> bool:
+        drives = GOES_WITH.get(disk, [])
+        return bool(drives) and all(self.may("vm.destroy", drive) for drive in drives)
+
     @property
     def administers(self) -> bool:
         everything = [g for g in self.grants if g.scope == EVERYTHING and ALL in g.role.permissions]
@@ -121,6 +127,7 @@ class Oracle:
             and CLASSES.get(subject) == method.partition(".")[0]
             and self.may("view", subject)
             and all(self.may(needed, subject) for needed in command.permissions)
+            and (method != "VDI.destroy" or self.may_end(subject))
             and all(name in CLASSES and self.may("view", name) for name in names_in(params))
         )
 
@@ -169,7 +176,7 @@ _values = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_texts, inner, max_size=2),
     max_leaves=4,
 )
-_methods = st.sampled_from([*COMMANDS, "VM.add_tags", "VDI.destroy", "VM.nothing"])
+_methods = st.sampled_from([*COMMANDS, "VM.add_tags", "VDI.destroy", "VDI.destroy", "VM.nothing"])
 
 
 @st.composite

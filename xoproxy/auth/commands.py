@@ -6,17 +6,20 @@ call it, as long as he may see all else that the parameters name, too. Everythin
 pool as it stands when the call comes. What he may not see does not exist: the answer is the same,
 by the same path. All methods that stand not in the table are for administrators.
 
+A disk goes with each VM that it is attached to, and so does a CD image with those in whose drives
+it is. That is reason to show it, not to let it be destroyed: this takes the permission on all of
+them, and that it is a disk of each.
+
 Not in the table, on purpose:
 
 - tags, `other_config` and what else scopes of grants are made of: who edits tags edits rights.
   (Names can be edited, so a grant's filter should not ask for names.)
-- VDI.destroy: a disk goes with every VM that it is attached to, also a CD image that is in
-  somebody's drive; to be allowed to see it is no reason to be allowed to end it.
 - VM.set_VCPUs_params: weights and pins are at the expense of other VMs.
 
 A task is seen with the objects whose `current_operations` name it (cache/derivation.py). What a
 command does to its subject and takes any time stands there as long as it lasts, so whoever began a
 task sees it at work, and nothing need be remembered of who that was. How it ended, `result` tells.
+(Scans of storage come and go all the time, and are not told of: pool/noise.py.)
 
 What a call gives back, or fails with, tells nothing of what its user may not see (`shown`).
 """
@@ -28,6 +31,8 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 from xoproxy.auth.grants import Rights
+from xoproxy.cache.derivation import anchors
+from xoproxy.cache.diff import split
 from xoproxy.cache.state import State
 from xoproxy.cache.view import Visibility
 from xoproxy.errors import ErrorCode, RequestRefused
@@ -43,6 +48,8 @@ _REFERENCE = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 _NAME = re.compile(
     rf"{_REFERENCE.pattern}|[0-9A-Fa-f]{{8}}(?:-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}"
 )
+_DISK = b'"Disk"'
+"""What a device's `type` is when it is no CD drive."""
 _ECHOED = 80
 
 
@@ -64,11 +71,14 @@ class Command:
         permissions: of `permissions.PERMISSIONS`; all of them.
         subject: name of the parameter that is a reference of the method's class, on which they
             are needed.
+        alone: whether they are needed on all that the subject goes with, too, and it must be a disk
+            of theirs.
     """
 
     permissions: tuple[str, ...]
     subject: str
     makes: Made = Made.NOTHING
+    alone: bool = False
 
 
 _TABLE: tuple[tuple[str, str, str], ...] = (
@@ -95,7 +105,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("vm.create", "vm", "VM.clone VM.copy"),
     # It makes the template itself a VM: nothing for those who may only make VMs from it.
     ("vm.provision", "vm", "VM.provision"),
-    ("vm.destroy", "self", "VM.destroy"),
+    ("vm.destroy", "self", "VM.destroy VDI.destroy"),
     ("sr.scan", "sr", "SR.scan"),
     ("host.maintenance", "host", "host.disable host.enable host.evacuate"),
     ("task.cancel", "task", "task.cancel"),
@@ -107,10 +117,13 @@ _MAKES = {
     "VM.snapshot_with_quiesce": Made.PART,
     "VM.checkpoint": Made.PART,
 }
+_ALONE = frozenset({"VDI.destroy"})
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        method: Command(tuple(needed.split()), subject, _MAKES.get(method, Made.NOTHING))
+        method: Command(
+            tuple(needed.split()), subject, _MAKES.get(method, Made.NOTHING), method in _ALONE
+        )
         for needed, subject, methods in _TABLE
         for method in methods.split()
     }
@@ -149,6 +162,9 @@ def check(rights: Rights, state: State, method: str, params: Mapping[str, object
     for permission in command.permissions:
         if not rights.allows(permission, state, entry):
             text = f"{method} needs the permission {permission} on this {cls}"
+            raise RequestRefused(ErrorCode.FORBIDDEN, text)
+        if command.alone and not _is_all_his(rights, permission, state, entry):
+            text = f"{method} needs the permission {permission} on all VMs whose disk it is"
             raise RequestRefused(ErrorCode.FORBIDDEN, text)
     _check_named(visibility, state, params)
 
@@ -208,6 +224,16 @@ def is_reference(value: object) -> bool:
 def no_such_pool(pool: PoolId) -> RequestRefused:
     """Say that a pool is not there, or that somebody may not see it."""
     return RequestRefused(ErrorCode.NOT_FOUND, f"there is no pool {pool[:_ECHOED]!r}")
+
+
+def _is_all_his(rights: Rights, permission: str, state: State, disk: Entry) -> bool:
+    """Tell whether a disk is one, and of VMs only on which somebody has the permission."""
+    devices = list(anchors(state, disk))
+    return bool(devices) and all(
+        bytes(split(device.raw).get("type", b"")) == _DISK
+        and rights.allows(permission, state, device)
+        for device in devices
+    )
 
 
 def _check_named(visibility: Visibility, state: State, params: object) -> None:

@@ -39,7 +39,7 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "vm.edit.cpus": "change a VM's virtual CPUs",
         "vm.create": "make VMs from a template or a VM, and be their owner",
         "vm.provision": "have what was made from a template turned into a VM with its disks",
-        "vm.destroy": "destroy VMs and their snapshots",
+        "vm.destroy": "destroy VMs, their snapshots and disks",
         "task.cancel": "cancel what is being done to the object",
         "sr.scan": "have a storage repository looked through again",
         "host.maintenance": "disable, enable and evacuate hosts",

@@ -43,8 +43,14 @@ def state():
         ("VM", "other"): {"uuid": OTHERS, "current_operations": {ref("theirs"): "start"}},
         ("VM", "snap"): {"uuid": "s", "snapshot_of": ref("mine")},
         ("VM", "template"): {"uuid": "t", "tags": ["offer"]},
-        ("VBD", "drive"): {"uuid": "d", "VM": ref("mine")},
+        ("VBD", "drive"): {"uuid": "d", "VM": ref("mine"), "type": "CD"},
+        ("VBD", "disk"): {"uuid": "e", "VM": ref("mine"), "type": "Disk"},
+        ("VBD", "disk-too"): {"uuid": "f", "VM": ref("mine"), "type": "Disk"},
+        ("VBD", "other-disk"): {"uuid": "g", "VM": ref("other"), "type": "Disk"},
         ("VDI", "image"): {"uuid": "i", "VBDs": []},
+        ("VDI", "inserted"): {"uuid": "j", "VBDs": [ref("drive")]},
+        ("VDI", "data"): {"uuid": "m", "VBDs": [ref("disk")]},
+        ("VDI", "shared"): {"uuid": "n", "VBDs": [ref("disk-too"), ref("other-disk")]},
         ("host", "host"): {"uuid": "h"},
         ("SR", "sr"): {"uuid": "sr"},
         ("task", "task"): {"uuid": "k"},
@@ -125,7 +131,7 @@ class TestCheck:
         )
 
     def test_a_method_that_is_in_no_table(self, state):
-        for method in ("VM.add_tags", "VM.Start", "vm.start", "VDI.destroy", "session.logout", ""):
+        for method in ("VM.add_tags", "VM.Start", "vm.start", "VDI.forget", "session.logout", ""):
             assert refusal(Rights([everywhere("user")]), state, method, self=ref("mine")) == (
                 ErrorCode.FORBIDDEN,
                 "raw XAPI calls are for administrators",
@@ -180,6 +186,25 @@ class TestCheck:
         code, text = refusal(rights, state, "VM.pool_migrate", **params) or (None, "")
         assert code is ErrorCode.NOT_FOUND
         assert text.startswith("there is no object 'OpaqueRef:")
+
+    def test_a_disk_is_destroyed_by_who_may_destroy_all_vms_that_have_it(self, state):
+        def destroy(rights, name):
+            return refusal(Rights(rights), state, "VDI.destroy", self=ref(name))
+
+        lacks = (
+            ErrorCode.FORBIDDEN,
+            "VDI.destroy needs the permission vm.destroy on all VMs whose disk it is",
+        )
+        assert destroy([on(MINE)], "data") is None
+        assert destroy([on(MINE)], "shared") == lacks
+        assert destroy([on(MINE), on(OTHERS, "operator")], "shared") == lacks
+        assert destroy([on(MINE), on(OTHERS)], "shared") is None
+        assert destroy([on(MINE)], "inserted") == lacks
+        assert destroy([everywhere("user")], "image") == lacks
+        assert destroy([on(MINE, "operator")], "data") == (
+            ErrorCode.FORBIDDEN,
+            "VDI.destroy needs the permission vm.destroy on this VDI",
+        )
 
     def test_a_parameter_is_taken_as_a_whole(self, state):
         """XAPI looks for all of it, not for the part that looks like a reference."""
