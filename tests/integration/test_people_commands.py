@@ -266,6 +266,17 @@ async def test_passwords_come_from_a_file_or_from_standard_input(proxy, told, fa
     assert (code, text) == (1, "a password has at least 10 characters")
 
 
+async def test_names_that_mean_something_elsewhere_are_names_only(proxy, told):
+    del proxy
+    for name in ("a/b c%2F", "ünï", "' or 1=1 --", "..", "?x=1", "#", "me"):
+        made = await told("user", "add", name, typed=SECRET + "\n")
+        assert await told("user", "show", name) == made
+        await told("group", "add", name, "--member", name)
+        assert (await told("group", "remove", name))["name"] == name
+        assert (await told("user", "remove", name))["id"] == made["id"]
+    assert [user["name"] for user in await told("user", "list")] == ["admin"]
+
+
 async def test_the_last_administrator_cannot_be_removed(bob, failure):
     del bob
     expected = "nobody would be left who may administer: make another one first"
@@ -368,9 +379,10 @@ async def test_grants_are_listed_and_explained(bob, pool, told, xoproxy):
     assert answer["allowed"] is False
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
+async def test_grants_that_cannot_be_say_why(bob, failure):
+    del bob
+    add = ("grant", "add", "--user", "bob", "--role", "viewer")
+    for arguments, code, message in (
         ((), 2, "give one of --all, --pool, --object, --tag, --filter"),
         (("--all", "--tag", "x"), 2, "give one of --all, --pool, --object, --tag, --filter"),
         (("--object", "web"), 2, "'web' is no POOL/UUID: write the pool's name or id, a slash"),
@@ -382,11 +394,7 @@ async def test_grants_are_listed_and_explained(bob, pool, told, xoproxy):
             1,
             "none of the classes has a field 'nmae_label': did you mean name_label?",
         ),
-    ],
-)
-async def test_grants_that_cannot_be_say_why(bob, failure, arguments, code, message):
-    del bob
-    add = ("grant", "add", "--user", "bob", "--role", "viewer")
-    ended, text = await failure(*add, *arguments)
-    assert ended == code
-    assert text.startswith(message)
+    ):
+        ended, text = await failure(*add, *arguments)
+        assert ended == code
+        assert text.startswith(message)
