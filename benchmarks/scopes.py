@@ -39,6 +39,10 @@ class Objects:
     def conditions(self) -> Conditions:
         return Conditions(terms=frozenset(Equals(ANY, "uuid", uuid) for uuid in self.uuids))
 
+    def among(self, classes: tuple[XapiClass, ...]) -> "Objects":
+        del classes
+        return self
+
     def sees(self, state: State, entry: Entry) -> bool:
         return goes_with(state, entry, lambda anchor: uuid_of(anchor) in self.uuids)
 

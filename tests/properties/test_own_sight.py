@@ -171,3 +171,30 @@ def test_who_is_disabled_or_gone_is_shown_nothing():
 
     assert gone.rights("a1").visibility(PROXY_POOL) is None
     assert gone.rights("nobody").visibility(PROXY_POOL) is None
+
+
+@given(contents())
+def test_views_of_links_look_the_same_and_are_shared_by_who_sees_the_same(held):
+    directory = Directory(held)
+    state = State(store := published(directory), store.seq)
+    classes = (XapiClass("pool_link"),)
+    narrowed = []
+    for account in held.accounts:
+        rights = directory.rights(account.id).visibility(PROXY_POOL)
+        assert rights is not None
+        looks = [
+            [Eyes(View(classes, None, (), r), state).look(e) for e in store.entries(classes[0])]
+            for r in (rights, rights.among(classes))
+        ]
+        assert looks[0] == looks[1]
+        if not rights.everything:
+            narrowed.append((expected_links(held, account), rights.among(classes)))
+        assert rights.among((*classes, XapiClass("user"))) == rights
+    for links_seen, sight in narrowed:
+        for others_seen, other in narrowed:
+            if sight == other:
+                assert links_seen == others_seen
+
+
+def expected_links(held: Contents, account: Account) -> set[Ref]:
+    return {ref for ref in expected(held, account) or () if ref.startswith("OpaqueRef:pool-link")}

@@ -237,6 +237,9 @@ class Sight:
         # A denial of something that is far away may let an object go with it that is in reach.
         return None if self.denied else self.allowed.conditions
 
+    def among(self, classes: tuple[XapiClass, ...]) -> Visibility:  # noqa: ARG002
+        return self
+
     def sees(self, state: State, entry: Entry) -> bool:
         return self.all_objects or _Judgement(self.allowed, self.denied, state).allows(entry)
 

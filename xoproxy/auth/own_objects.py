@@ -114,6 +114,10 @@ class OwnSight:
         found |= {Equals(POOL_LINK, "pool", pool) for pool in self.links.named}
         return Conditions(terms=frozenset(found))
 
+    def among(self, classes: tuple[XapiClass, ...]) -> "OwnSight":
+        # links refer to nothing of ours, so all who may see the same ones share their view
+        return OwnSight(Belongings(), self.links) if classes == (POOL_LINK,) else self
+
     def sees(self, state: State, entry: Entry) -> bool:  # noqa: ARG002
         match entry.cls:
             case "user":

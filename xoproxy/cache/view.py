@@ -66,6 +66,10 @@ class Visibility(Protocol):
     @property
     def conditions(self) -> Conditions | None: ...
 
+    def among(self, classes: tuple[XapiClass, ...]) -> "Visibility":
+        """Return rights under which views of these classes look the same, equal for more users."""
+        ...
+
     def sees(self, state: State, entry: Entry) -> bool:
         """Tell whether the object may be seen in this state (it may look at others there)."""
 
@@ -87,6 +91,9 @@ class Everything:
     everything: bool = True
     all_objects: bool = True
     conditions: Conditions | None = None
+
+    def among(self, classes: tuple[XapiClass, ...]) -> "Visibility":  # noqa: ARG002
+        return self
 
     def sees(self, state: State, entry: Entry) -> bool:  # noqa: ARG002
         return True

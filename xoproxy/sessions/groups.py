@@ -65,8 +65,10 @@ class Groups:
         """Return the group that shows a query on a pool."""
         # Of a pool that never answered we do not know the classes: all that there are, then. A
         # view's classes stay what its members were told.
+        classes = query.for_classes(store.classes or SCHEMA.event_classes)
+        visibility = visibility.among(classes)
         view = View(
-            classes=query.for_classes(store.classes or SCHEMA.event_classes),
+            classes=classes,
             filter=query.filter,
             masks=query.masks,
             visibility=visibility,

@@ -299,7 +299,9 @@ class Hub:
             visibility = rights(here.store.pool)
             if visibility is None:
                 self.end(member)
-            elif visibility != here.view.visibility:
+                continue
+            visibility = visibility.among(here.view.classes)
+            if visibility != here.view.visibility:
                 target = self._groups.under(here, visibility)
                 self._moves.begin(member, target)
                 self._read_soon(target)
