@@ -13,7 +13,7 @@ from xoproxy.auth.commands import (
     is_reference,
     no_such_pool,
     shown,
-    shown_texts,
+    shown_failure,
 )
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
@@ -57,8 +57,7 @@ class Commands:
                 result = await self._caller.call(pool, method, params)
         except XapiFailure as failure:
             now = State(store, store.seq)
-            texts = shown_texts(principal.visibility(pool), now, failure.params)
-            raise XapiFailure(failure.code, texts) from failure
+            raise shown_failure(principal.visibility(pool), now, failure) from failure
         if makes is not Made.NOTHING and is_reference(result):
             return result  # he has made it, be it that no event has told of it yet
         return shown(principal.visibility(pool), State(store, store.seq), result)

@@ -19,7 +19,7 @@ from xoproxy.ws.endpoint import Endpoint
 
 
 class Caller:
-    """Runs clients' calls and counts how they end (fits `ws.endpoint.Caller`)."""
+    """Runs calls on pools and counts how they end."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor

@@ -21,11 +21,12 @@ command does to its subject and takes any time stands there as long as it lasts,
 task sees it at work, and nothing need be remembered of who that was. How it ended, `result` tells.
 (Scans of storage come and go all the time, and are not told of: pool/noise.py.)
 
-What a call gives back, or fails with, tells nothing of what its user may not see (`shown`).
+What a call gives back, or fails with, names nothing that its user may not see (`shown`); of errors
+that carry the output of programs on a host, he gets to know the code.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
@@ -35,7 +36,7 @@ from xoproxy.cache.derivation import anchors
 from xoproxy.cache.diff import split
 from xoproxy.cache.state import State
 from xoproxy.cache.view import Visibility
-from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.errors import ErrorCode, RequestRefused, XapiFailure
 from xoproxy.model import NULL_REF, Entry, PoolId, Ref, XapiClass
 
 OWNER = "user"
@@ -48,6 +49,11 @@ _REFERENCE = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 _NAME = re.compile(
     rf"{_REFERENCE.pattern}|[0-9A-Fa-f]{{8}}(?:-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}"
 )
+_OUTPUT = re.compile(
+    "INTERNAL_ERROR|SR_BACKEND_FAILURE.*|XENAPI_PLUGIN_FAILURE|XAPI_HOOK_FAILED"
+    "|DOMAIN_BUILDER_ERROR|FAILED_TO_START_EMULATOR|HOST_IS_SLAVE"
+)
+"""Errors that carry what programs on a host put out: addresses, paths, anything."""
 _DISK = b'"Disk"'
 """What a device's `type` is when it is no CD drive."""
 _ECHOED = 80
@@ -209,11 +215,12 @@ def shown(visibility: Visibility | None, state: State, value: object) -> object:
     return cut(value)
 
 
-def shown_texts(
-    visibility: Visibility | None, state: State, texts: Iterable[str]
-) -> tuple[str, ...]:
-    """Do the same to the parameters of an error, each of which has its place."""
-    return tuple(str(shown(visibility, state, text)) for text in texts)
+def shown_failure(visibility: Visibility | None, state: State, failure: XapiFailure) -> XapiFailure:
+    """Do the same to an error of the pool, whose parameters keep their places."""
+    texts = [str(shown(visibility, state, text)) for text in (failure.code, *failure.params)]
+    if _OUTPUT.fullmatch(failure.code):
+        texts[1:] = [text if _REFERENCE.fullmatch(text) else "" for text in texts[1:]]
+    return XapiFailure(texts[0], tuple(texts[1:]))
 
 
 def is_reference(value: object) -> bool:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 import xoproxy.pool
-from xoproxy.auth.commands import COMMANDS, REFERENCES, check, is_reference, shown, shown_texts
+from xoproxy.auth.commands import COMMANDS, REFERENCES, check, is_reference, shown, shown_failure
 from xoproxy.auth.grants import EVERYTHING, Grant, Kind, Rights, Scope
 from xoproxy.auth.permissions import BUILT_IN, PERMISSIONS, Role
 from xoproxy.cache.schema import SCHEMA
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
-from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.errors import ErrorCode, RequestRefused, XapiFailure
 from xoproxy.model import NULL_REF, PoolId, Ref, Upsert, XapiClass
 
 POOL = PoolId("p")
@@ -278,13 +278,22 @@ class TestShown:
     def test_keeps_the_places_of_an_errors_parameters(self, state):
         visibility = Rights([on(MINE)]).visibility(POOL)
         texts = ("VM", ref("other"), ref("mine"), "", f"VDI {OTHERS} is in use by {ref('sr')}")
-        assert shown_texts(visibility, state, texts) == (
+        found = shown_failure(visibility, state, XapiFailure("VDI_IN_USE", texts))
+        assert found.code == "VDI_IN_USE"
+        assert found.params == (
             "VM",
             NULL_REF,
             ref("mine"),
             "",
             f"VDI {NULL_REF} is in use by {NULL_REF}",
         )
+
+    @pytest.mark.parametrize("code", ["SR_BACKEND_FAILURE_44", "INTERNAL_ERROR", "HOST_IS_SLAVE"])
+    def test_keeps_what_programs_put_out_to_itself(self, state, code):
+        visibility = Rights([everywhere("operator")]).visibility(POOL)
+        texts = ("", f"mount nas:/secret on {ref('mine')}", ref("mine"), ref("none"))
+        found = shown_failure(visibility, state, XapiFailure(code, texts))
+        assert (found.code, found.params) == (code, ("", "", ref("mine"), NULL_REF))
 
     def test_hides_everything_from_who_sees_nothing(self, state):
         assert shown(None, state, [ref("mine"), MINE, NULL_REF, "x"]) == [NULL_REF, "x"]
