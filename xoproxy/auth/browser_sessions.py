@@ -10,6 +10,7 @@ one number in the account (`Account.generation`): true at once and after a crash
 cleaned up by then.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ _KIND = "xos"
 _USE_NOTED_EVERY = timedelta(minutes=1)
 _PER_ACCOUNT = 100
 """Sessions that one account may have; the one that was not used for longest ends first."""
+_AT_ONCE = 1000
+"""Sessions looked at before the rest of the proxy has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,13 @@ class BrowserSessions:
         self._tokens = tokens
         self._lifetime = lifetime
         self._now = now
-        self._sessions = {session.id: session for session in sessions}
+        self._sessions: dict[str, BrowserSession] = {}
+        self._of: dict[str, dict[str, None]] = {}
+        """Ids by account, oldest first."""
         self._uses: dict[str, datetime] = {}
         self._tell: Callable[[str], None] = lambda _credential: None
+        for session in sessions:
+            self._put(session)
 
     def when_ended(self, tell: Callable[[str], None]) -> None:
         """Have the credential of each session told that ends: what it opened shall close."""
@@ -135,7 +142,11 @@ class BrowserSessions:
 
         Raises:
             RequestRefused: FORBIDDEN, a session does not open another one.
+            Unauthorized: the account is no more.
         """
+        account = self._directory.accounts.get(identity.account_id)
+        if account is None:
+            raise Unauthorized("the account is disabled")
         token_id = identity.credential.removeprefix(token_credential(""))
         if identity.credential == password_credential(identity.account_id):
             token_id = ""
@@ -150,15 +161,15 @@ class BrowserSessions:
             secret_digest=made.digest,
             token_id=token_id,
             # before anything is waited for: a password that changes meanwhile ends this one, too
-            generation=self._directory.accounts[identity.account_id].generation,
+            generation=account.generation,
             address=address[:64],
             user_agent=_printable(user_agent),
             created_at=now,
             last_used_at=now,
         )
         await self._store.add_session(session)
-        self._sessions[session.id] = session
-        own = [one for one in self._sessions.values() if one.account_id == session.account_id]
+        self._put(session)
+        own = [self._sessions[id_] for id_ in self._of[session.account_id]]
         await self._end(sorted(own, key=lambda one: one.last_used_at)[:-_PER_ACCOUNT])
         return session, made.text
 
@@ -178,10 +189,12 @@ class BrowserSessions:
         self._used(session, now)
         return session, self._identity(session)
 
-    def list(self) -> Sequence[BrowserSession]:
-        """Return those that are not over, oldest first."""
+    def list(self, account_id: str | None = None) -> Sequence[BrowserSession]:
+        """Return those that are not over, oldest first; all, or those of an account."""
         now = self._now()
-        return [session for session in self._sessions.values() if not self._is_over(session, now)]
+        ids = self._sessions if account_id is None else self._of.get(account_id, {})
+        found = (self._sessions[id_] for id_ in ids)
+        return [session for session in found if not self._is_over(session, now)]
 
     def ends_at(self, session: BrowserSession) -> datetime:
         """Return when a session is over in any case."""
@@ -211,10 +224,18 @@ class BrowserSessions:
                 only looked at.
         """
         now = self._now()
-        for session in list(self._sessions.values()):
-            if session_credential(session.id) in in_use and not self._is_over(session, now):
+        over = []
+        for number, id_ in enumerate([*self._sessions], 1):
+            session = self._sessions.get(id_)
+            if session is None:  # it was ended meanwhile
+                continue
+            if self._is_over(session, now):
+                over.append(session)
+            elif session_credential(id_) in in_use:
                 self._used(session, now)
-        await self._end([one for one in self._sessions.values() if self._is_over(one, now)])
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await self._end(over)
         uses, self._uses = self._uses, {}
         if kept := {id_: at for id_, at in uses.items() if id_ in self._sessions}:
             await self._store.note_session_uses(kept)
@@ -224,8 +245,13 @@ class BrowserSessions:
             return
         await self._store.remove_sessions([session.id for session in sessions])
         for session in sessions:
-            self._sessions.pop(session.id, None)
+            if self._sessions.pop(session.id, None) is not None:
+                del self._of[session.account_id][session.id]
             self._tell(session_credential(session.id))
+
+    def _put(self, session: BrowserSession) -> None:
+        self._sessions[session.id] = session
+        self._of.setdefault(session.account_id, {})[session.id] = None
 
     def _used(self, session: BrowserSession, now: datetime) -> None:
         # to the minute is enough for "is it still in use?"

@@ -28,7 +28,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import nlargest
 from ipaddress import ip_address, ip_network
+from itertools import islice
 
 from xoproxy.errors import Unauthorized
 
@@ -120,13 +122,13 @@ class _Counts:
         self._counts.pop(key, None)
 
     def worst(self, now_s: float) -> list[tuple[bytes, int, float]]:
-        """Return what is to be written: the highest counts that are not to be forgotten yet."""
+        """Return what is to be written: what holds somebody up, the highest counts first."""
         found = [
             (key, count, at_s)
             for key, (count, at_s) in self._counts.items()
-            if 2 * count >= self._free and now_s - at_s <= self._forget_after_s
+            if count >= self._free and now_s - at_s <= self._forget_after_s
         ]
-        return sorted(found, key=lambda one: -one[1])[:_NOTED]
+        return nlargest(_NOTED, found, key=lambda one: one[1])
 
 
 class Throttle:
@@ -219,12 +221,12 @@ class Throttle:
             for kind, counts in self._counts.items()
             for key, count, at_s in counts.worst(now_s)
         ]
-        homes = [
+        homes = (
             Note(Kind.HOME, who + where, 0, wall_s - (now_s - at_s))
-            for who, places in self._homes.items()
+            for who, places in reversed(self._homes.items())  # the latest first
             for where, at_s in places.items()
-        ]
-        return found + sorted(homes, key=lambda one: -one.at_s)[:_NOTED]
+        )
+        return [*found, *islice(homes, _NOTED)]
 
     def not_written(self) -> None:
         """Say that what `notes` returned could not be written: it will return all again."""

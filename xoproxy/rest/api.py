@@ -5,13 +5,13 @@ attaches by itself are of no use to it. Who asks is found out by rest/authentica
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from xoproxy.auth import (
     Accounts,
@@ -25,6 +25,7 @@ from xoproxy.auth import (
     is_foreign_page,
 )
 from xoproxy.errors import ErrorCode, RequestRefused
+from xoproxy.rest.answers import Writer, writer
 from xoproxy.rest.audit import Audit, AuditOperations, Trail
 from xoproxy.rest.authentication import authenticate, set_cookie
 from xoproxy.rest.grants import Grants, Objects
@@ -112,9 +113,7 @@ def _operations(services: Services) -> tuple[Operation, ...]:
 def _handler(
     operation: Operation, services: Services, trusted_origins: Collection[str], peers: Peers
 ) -> Handler:
-    write: Callable[[Any], bytes] | None = (
-        TypeAdapter(operation.answer).dump_json if operation.answer else None
-    )
+    write = writer(operation.answer) if operation.answer else None
 
     async def handle(request: web.Request) -> web.Response:
         if is_foreign_page(request.headers, trusted_origins):
@@ -128,19 +127,21 @@ def _handler(
         with trail.refusals():
             body = trail.body = await _body(request, operation) if operation.sign_in else None
             identity = trail.identity = await _who(request, operation, services, peer, body)
+            _checked(operation, services.directory, identity)  # before more of it is read
+            body = body or await _body(request, operation)
             asked = Request(
                 identity,
-                _checked(operation, services.directory, identity),
+                _checked(operation, services.directory, identity),  # as it is by now
                 peer.address,
                 request.match_info,
                 _query(request, operation),
-                body or await _body(request, operation),
+                body,
                 request.headers.get(hdrs.USER_AGENT, ""),
             )
         result = await trail.run(asked)
         if not isinstance(result, WithCookie):
-            return _response(request, operation, write, result)
-        response = _response(request, operation, write, result.answer)
+            return await _response(request, operation, write, result)
+        response = await _response(request, operation, write, result.answer)
         set_cookie(response, result, secure=peer.secure)
         return response
 
@@ -174,10 +175,10 @@ def _checked(operation: Operation, directory: Directory, identity: Identity) -> 
     return administers
 
 
-def _response(
+async def _response(
     request: web.Request,
     operation: Operation,
-    write: Callable[[Any], bytes] | None,
+    write: Writer | None,
     result: Any,  # noqa: ANN401 - what the operation answers
 ) -> web.Response:
     if write is None:
@@ -185,7 +186,7 @@ def _response(
     headers = dict(JSON_HEADERS)
     if operation.status == HTTPStatus.CREATED:
         headers[hdrs.LOCATION] = f"{request.path}/{result.id}"
-    return web.Response(body=write(result), status=operation.status, headers=headers)
+    return web.Response(body=await write(result), status=operation.status, headers=headers)
 
 
 def _query(request: web.Request, operation: Operation) -> Body | None:

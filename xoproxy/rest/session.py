@@ -155,7 +155,7 @@ class Sessions:
         return WithCookie(answer, secret, info.ends_at)
 
     async def _close(self, request: Request) -> WithCookie:
-        for session in self._sessions.list():
+        for session in self._sessions.list(request.identity.account_id):
             if session_credential(session.id) == request.identity.credential:
                 await self._sessions.end(session.id)
                 _log.info("signed out", user=request.identity.name, session=session.id)
@@ -189,11 +189,11 @@ class Sessions:
         A token that is bound by a role has those that it opened itself.
         """
         own = request.identity
-        for session in self._sessions.list():
-            is_own = session.account_id == own.account_id and (
-                not own.within or own.depends_on(token_credential(session.token_id))
-            )
-            if is_own or request.administers:
+        if request.administers:
+            yield from self._sessions.list()
+            return
+        for session in self._sessions.list(own.account_id):
+            if not own.within or own.depends_on(token_credential(session.token_id)):
                 yield session
 
     def _info(self, session: BrowserSession, current: str) -> SessionInfo:
