@@ -134,8 +134,9 @@ class StorageSettings(_Group):
     """Directory of the database and the key file unless these are set themselves. Created with mode
     0700 when missing."""
     url: SecretStr = SecretStr("")
-    """SQLAlchemy URL of the database; empty means the SQLite file `xoproxy.db` in `directory`. A
-    secret, because such a URL can hold a password."""
+    """URL of the database: `sqlite:////path/file.db`, or `postgresql://user:password@host/name`;
+    that must be there already. Empty means the SQLite file `xoproxy.db` in `directory`. A secret,
+    because such a URL can hold a password."""
     key_file: UserPath | None = None
     """File with the key that encrypts pool passwords in the database; by default `storage.key` in
     `directory`. Created with mode 0600 on the first start. Back it up, apart from the database:
