@@ -210,7 +210,7 @@ async def test_everybody_may_look_after_himself(bob, xoproxy, monkeypatch, failu
     monkeypatch.setenv("XOPROXY_PASSWORD", SECRET)
     as_bob = ("--as", "bob", "--json")
     code, out, _ = await xoproxy("user", "show", *as_bob)
-    assert (code, json.loads(out)) == (0, bob | {"administers": False})
+    assert (code, json.loads(out)) == (0, bob | {"administers": False, "bound_by": None})
     code, out, _ = await xoproxy("token", "add", "mine", *as_bob)
     assert code == 0
     code, out, _ = await xoproxy("token", "list", *as_bob)

@@ -183,6 +183,7 @@ async def test_everybody_is_told_who_he_is(admin, bob):
     await admin("POST", "/groups", {"name": "outer", "groups": ["inner"]}, 201)
     me = await bob("GET", "/me")
     assert (me["name"], me["role"], me["administers"]) == ("bob", "none", False)
+    assert me["bound_by"] is None
     assert [group["name"] for group in me["groups"]] == ["inner", "outer"]
     assert (await admin("GET", "/me"))["administers"] is True
 
@@ -240,6 +241,8 @@ async def test_a_bound_token_has_only_itself(admin, server):
     made = await admin("POST", "/tokens", {"name": "bound", "role": "viewer"}, 201)
     async with asking(server.url, token=made["token"]) as script:
         assert [token["name"] for token in await script("GET", "/tokens")] == ["bound"]
+        me = await script("GET", "/me")
+        assert (me["bound_by"], me["administers"]) == ("viewer", False)
         await script.refused(403, "GET", "/users")
         await script("DELETE", f"/tokens/{made['id']}", status=204)
     assert [token["name"] for token in await admin("GET", "/tokens")] == ["other"]

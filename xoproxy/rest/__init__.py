@@ -5,6 +5,7 @@ pools.py, users.py, groups.py, roles.py, grants.py, tokens.py
                 the operations, and the Protocols of what they need
 pool_models.py, grant_models.py
                 what the operations on pools and grants take and answer
+answers.py      answers as JSON, long lists in slices
 why.py          the grants that decide about an object
 names.py        users and groups by name or id
 api.py          carries an operation out: page check, sign-in, rights, body, answer

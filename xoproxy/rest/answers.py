@@ -1,7 +1,7 @@
 """Answers as JSON; long lists are written in slices, so that the rest of the proxy has its turn."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 _SLICE = 25
 """Items of a list in a turn: about a millisecond."""
 
-Writer = Callable[[Any], Awaitable[bytes]]
+Writer = Callable[[Any], Coroutine[None, None, bytes]]
 
 
 def writer(answer: Any) -> Writer:  # noqa: ANN401 - a model, or list[model]

@@ -1,7 +1,7 @@
 """Grants: who may see and do what, and why."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -107,7 +107,7 @@ class Grants:
             ),
         )
 
-    async def _list(self, request: Request) -> Sequence[GrantInfo]:
+    async def _list(self, request: Request) -> Iterator[GrantInfo]:
         wanted: GrantsWanted = request.query
         grants = list(self._directory.grants.values())
         if wanted.user is not None:
@@ -118,7 +118,7 @@ class Grants:
             group_id = found_group(self._directory, wanted.group).id
             grants = [g for g in grants if g.group_id == group_id]
         pools = await self._objects.pools()
-        return [self._info(grant, pools) for grant in grants]
+        return (self._info(grant, pools) for grant in grants)
 
     async def _get(self, request: Request) -> GrantInfo:
         pools = await self._objects.pools()

@@ -1,7 +1,7 @@
 """Groups: users, and other groups, that are granted something together."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Self
 
@@ -138,9 +138,9 @@ class Groups:
                 refusals=(missing, taken) if id_ == "addInner" else (missing,),
             )
 
-    async def _list(self, _request: Request) -> Sequence[GroupInfo]:
+    async def _list(self, _request: Request) -> Iterator[GroupInfo]:
         groups = sorted(self._directory.groups.values(), key=lambda group: group.name)
-        return [self._info(group) for group in groups]
+        return map(self._info, groups)
 
     async def _get(self, request: Request) -> GroupInfo:
         return self._info(self._found(request))
@@ -216,12 +216,13 @@ class Groups:
         return [found_group(self._directory, name).id for name in wanted]
 
     def _info(self, group: Group) -> GroupInfo:
+        # one of a list that is being written may hold what was removed meanwhile
         accounts, groups = self._directory.accounts, self._directory.groups
         return GroupInfo(
             id=group.id,
             name=group.name,
-            members=named(accounts[id_] for id_ in group.members),
-            groups=named(groups[id_] for id_ in group.groups),
+            members=named(accounts[id_] for id_ in group.members if id_ in accounts),
+            groups=named(groups[id_] for id_ in group.groups if id_ in groups),
             created_at=group.created_at,
         )
 

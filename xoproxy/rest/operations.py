@@ -95,7 +95,8 @@ class Operation:
         who: may ask for it; for others it is forbidden, whatever they ask.
         query: the parameters behind the "?"; None: none are looked at.
         body: what the request carries; None: nothing.
-        answer: what a success returns, as a pydantic model or a list of one; None: nothing.
+        answer: what a success returns, as a pydantic model or a list of one (`run` may return
+            an iterator then); None: nothing.
         refusals: statuses of its own that it may answer with, beside those that all share.
         sign_in: finds out who asks by what the body says, given the address, if no header says
             it; cookies do not count then. None: the body says nothing about that.

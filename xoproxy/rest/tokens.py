@@ -96,8 +96,8 @@ class TokenOperations:
             ),
         )
 
-    async def _list(self, request: Request) -> Sequence[TokenInfo]:
-        return [_info(token, account.name) for token, account in self._tokens_for(request)]
+    async def _list(self, request: Request) -> Iterator[TokenInfo]:
+        return (_info(token, account.name) for token, account in self._tokens_for(request))
 
     async def _add(self, request: Request) -> NewToken:
         new: TokenAdd = request.body

@@ -1,6 +1,6 @@
 """Users: who may sign in, with which role on everything; and what each may do by himself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Self
 
@@ -58,6 +58,9 @@ class Me(UserInfo):
     """Who asks."""
 
     administers: bool = Field(description="Whether he may do everything everywhere")
+    bound_by: str | None = Field(
+        description="The role beyond whose permissions he may nothing by the token that he used"
+    )
 
 
 class UserAdd(Body):
@@ -184,9 +187,9 @@ class Users:
             ),
         )
 
-    async def _list(self, _request: Request) -> Sequence[UserInfo]:
+    async def _list(self, _request: Request) -> Iterator[UserInfo]:
         accounts = sorted(self._directory.accounts.values(), key=lambda account: account.name)
-        return [self._info(account) for account in accounts]
+        return map(self._info, accounts)
 
     async def _get(self, request: Request) -> UserInfo:
         return self._info(self._found(request))
@@ -227,7 +230,8 @@ class Users:
 
     async def _me(self, request: Request) -> Me:
         account = found_account(self._directory, request.identity.account_id)
-        return Me(**dict(self._info(account)), administers=request.administers)
+        bound_by = request.identity.within or None
+        return Me(**dict(self._info(account)), administers=request.administers, bound_by=bound_by)
 
     async def _change_own_password(self, request: Request) -> WithCookie | None:
         change: PasswordChange = request.body
