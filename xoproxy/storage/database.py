@@ -47,6 +47,8 @@ class Database:
             async with self._engine.connect() as connection:
                 await connection.execution_options(**{WRITES: True, MIGRATES: migrates})
                 async with connection.begin():
+                    if self._claim is not None:
+                        await self._claim.check(connection)
                     yield connection
 
     @asynccontextmanager

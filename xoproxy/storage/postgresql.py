@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from xoproxy.errors import ConfigError
 from xoproxy.storage.transactions import CONNECTIONS, TIMEOUT_S, WRITES
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 _WRITING = int.from_bytes(b"xoproxy\x01")
 _OWNING = int.from_bytes(b"xoproxy\x02")
 """Advisory locks: of the transaction that writes, and of the proxy whose database this is."""
+
+_KNOWN = text(
+    "SELECT 1 FROM pg_locks"
+    " WHERE locktype = 'advisory' AND granted AND pid = :pid AND objid = CAST(:lock AS bigint)"
+)
 
 _SESSION = {
     "application_name": "xoproxy",
@@ -91,8 +96,8 @@ class Claim:
     """One proxy's claim to a database, on whichever machine the others run.
 
     A lock of a connection of its own: the server gives it free when that ends, however it does.
-    When it was lost (the server was restarted), it is taken again before anything is written; if
-    another proxy has it by then, this one does not write any more.
+    Each transaction that writes makes sure of it first. When it was lost (the server was restarted)
+    it is taken again; if another proxy has it by then, this one does not write any more.
     """
 
     def __init__(self, url: URL) -> None:
@@ -139,6 +144,25 @@ class Claim:
                     "or set storage.url to a database of its own"
                 )
             self._connection = connection
+
+    async def check(self, transaction: AsyncConnection) -> None:
+        """Ask the server whether it still knows of the lock, before something is written.
+
+        A machine that was paused for long does not know that the server gave the lock away:
+        nothing has closed its connection.
+
+        Raises:
+            OperationalError: it does not; the next transaction tries to take it again.
+        """
+        if not self._wanted or self._connection is None:
+            return
+        known = await transaction.execute(
+            _KNOWN, {"pid": self._connection.get_server_pid(), "lock": _OWNING & 0xFFFF_FFFF}
+        )
+        if known.first() is None:
+            self._connection.terminate()
+            error = _Refused("the claim to the database was lost; try again")
+            raise OperationalError("claim", None, error, hide_parameters=True)
 
     async def _try(self) -> "tuple[asyncpg.Connection, bool]":
         connection, mine = await _connection(self._url), False

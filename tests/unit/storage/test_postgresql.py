@@ -103,6 +103,42 @@ async def test_who_lost_the_database_to_another_one_does_not_write_any_more(plac
         await storage.directory.put_account(account())  # the other one has ended
 
 
+async def test_who_was_paused_for_long_does_not_overwrite_what_another_one_wrote(
+    place, monkeypatch
+):
+    async with place.open(alone=True) as storage:
+        claim = storage.database._claim
+        held = claim._connection
+        pid = held.get_server_pid()
+        place.query(f"select pg_terminate_backend({pid})")
+        # as it looks to a machine that heard nothing of that
+        monkeypatch.setattr(claim, "_connection", _Paused(pid))
+        async with place.open(alone=True) as other:
+            with pytest.raises(SQLAlchemyError, match="the claim to the database was lost"):
+                await storage.directory.put_account(account())
+            with pytest.raises(ConfigError, match="another proxy uses this database"):
+                await storage.directory.put_account(account())
+            assert (await other.directory.contents()).accounts == ()
+        await storage.directory.put_account(account())
+
+
+class _Paused:
+    """A connection whose other end is gone, unheard."""
+
+    def __init__(self, pid):
+        self._pid = pid
+        self._closed = False
+
+    def get_server_pid(self):
+        return self._pid
+
+    def is_closed(self):
+        return self._closed
+
+    def terminate(self):
+        self._closed = True
+
+
 async def test_a_wrong_password_is_told_without_it(place):
     url = place.url.replace("p%40ss", "wr0ng-%40ss")
     found = await refusal(open_storage(url, place.key))
