@@ -17,7 +17,7 @@ from xoproxy.auth.commands import (
 )
 from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
-from xoproxy.errors import XapiFailure
+from xoproxy.errors import ErrorCode, RequestRefused, XapiFailure
 from xoproxy.model import PoolId
 from xoproxy.ws.endpoint import Principal
 
@@ -39,25 +39,43 @@ class Commands:
     async def call(
         self, principal: Principal, pool: PoolId, method: str, params: Mapping[str, Any]
     ) -> Any:  # noqa: ANN401 - any JSON value
-        if principal.rights.administers:
-            return await self._caller.call(pool, method, params)
         store = self._pools.get(pool)
         if store is None:
             raise no_such_pool(pool)
-        for _ in store.index_references():  # before the look: it may take a while, once
-            await asyncio.sleep(0)
-        check(principal.rights, State(store, store.seq), method, params)
-        makes = COMMANDS[method].makes
+
+        def permitted() -> None:
+            if not (store.has_references or principal.rights.administers):
+                text = "what you may do has just changed; try again"
+                raise RequestRefused(ErrorCode.BUSY, text)
+            check(principal.rights, State(store, store.seq), method, params)
+
+        async def run() -> Any:  # noqa: ANN401 - any JSON value
+            return await self._caller.call(pool, method, params, permitted)
+
+        await _prepare(principal, store)
+        permitted()  # first of all; and once more when its turn has come
+        makes = Made.NOTHING if principal.rights.administers else COMMANDS[method].makes
         try:
             if makes is Made.OWN:
-                result = await self._ownership.make(
-                    principal.account_id, pool, lambda: self._caller.call(pool, method, params)
-                )
+                result = await self._ownership.make(principal.account_id, pool, run)
             else:
-                result = await self._caller.call(pool, method, params)
+                result = await run()
         except XapiFailure as failure:
+            await _prepare(principal, store)
+            if principal.rights.administers:
+                raise
             now = State(store, store.seq)
             raise shown_failure(principal.visibility(pool), now, failure) from failure
         if makes is not Made.NOTHING and is_reference(result):
             return result  # he has made it, be it that no event has told of it yet
+        await _prepare(principal, store)
+        if principal.rights.administers:
+            return result
         return shown(principal.visibility(pool), State(store, store.seq), result)
+
+
+async def _prepare(principal: Principal, store: Store) -> None:
+    """Build what judging somebody who does not administer needs: once, in slices."""
+    if not principal.rights.administers:
+        for _ in store.index_references():
+            await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,10 +25,17 @@ class Caller:
         self._supervisor = supervisor
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
-    async def call(self, pool: PoolId, method: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    async def call(
+        self,
+        pool: PoolId,
+        method: str,
+        params: Mapping[str, Any],
+        permitted: Callable[[], None] = lambda: None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Run a call; see `pool.calls.Calls.call`."""
         outcome = "failed"
         try:
-            result = await self._supervisor.call(pool, method, params)
+            result = await self._supervisor.call(pool, method, params, permitted=permitted)
             outcome = "ok"
         except RequestRefused as refused:
             outcome = refused.code.lower()

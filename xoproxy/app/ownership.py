@@ -9,7 +9,8 @@ Such a grant is not marked: a grant of role `user` on one object to an account m
 (auth/commands.OWNER), whoever made the grant. It is taken back when the object goes for good:
 when the pool removes it, or is listed for the first time (after its history was lost) without it.
 
-What is lost: a restart of the proxy between a call and its result, and an object that no event
+What is lost: a restart of the proxy between a call and its result, a call whose outcome the proxy
+does not get to know (it takes over an hour; the pool forgets its task), and an object that no event
 tells of within a minute, leave an object that is nobody's. An administrator can grant it.
 """
 

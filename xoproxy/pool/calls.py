@@ -70,7 +70,11 @@ class Calls:
         """How often the pool has told its news without one of the tasks."""
 
     async def call(
-        self, method: str, params: Mapping[str, object], timeout_s: float | None = None
+        self,
+        method: str,
+        params: Mapping[str, object],
+        timeout_s: float | None = None,
+        permitted: Callable[[], None] = lambda: None,
     ) -> msgspec.Raw:
         """Run one command and return the JSON of its result.
 
@@ -78,6 +82,7 @@ class Calls:
             method: XAPI's wire name, without "Async.".
             params: by XAPI's names of the parameters, the session left out.
             timeout_s: for all of it; the task, if there is one, then goes on in the pool.
+            permitted: raises if it may not be sent; asked after it has waited for its turn.
 
         Raises:
             RequestRefused: it cannot be run, or its outcome is not known.
@@ -88,7 +93,7 @@ class Calls:
             raise RequestRefused(ErrorCode.POOL_UNAVAILABLE, "The pool is not connected.")
         try:
             async with asyncio.timeout(timeout_s or self._settings.call_timeout_s):
-                return await self._run(call)
+                return await self._run(call, permitted)
         except TimeoutError as error:
             raise RequestRefused(
                 ErrorCode.TIMEOUT, f"{method} takes too long; it may still end well"
@@ -128,13 +133,15 @@ class Calls:
         for outcome in self._tasks.values():
             _refuse(outcome, _DISCONNECTED)
 
-    async def _run(self, call: Call) -> msgspec.Raw:
+    async def _run(self, call: Call, permitted: Callable[[], None]) -> msgspec.Raw:
         if not call.as_task:
             async with self._slot():
+                permitted()
                 return await self._client.call(call.method, call.params)
         if len(self._tasks) >= self._settings.tasks:
             raise RequestRefused(ErrorCode.BUSY, "Too many tasks are running for clients.")
         async with self._slot():
+            permitted()
             try:
                 reply = await self._client.call(f"Async.{call.method}", call.params)
             except XapiFailure as failure:

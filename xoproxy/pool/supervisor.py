@@ -167,6 +167,7 @@ class Supervisor:
         method: str,
         params: Mapping[str, object],
         timeout_s: float | None = None,
+        permitted: Callable[[], None] = lambda: None,
     ) -> msgspec.Raw:
         """Run a command on a pool; see `Calls.call`.
 
@@ -179,7 +180,7 @@ class Supervisor:
             raise RequestRefused(ErrorCode.NOT_FOUND, "There is no such pool.")
         if supervised.calls is None:
             raise RequestRefused(ErrorCode.POOL_UNAVAILABLE, "The pool is not connected.")
-        return await supervised.calls.call(method, params, timeout_s)
+        return await supervised.calls.call(method, params, timeout_s, permitted)
 
     async def _set_enabled(self, pool: PoolId, *, enabled: bool) -> None:
         config = self._pools[pool].config

@@ -220,3 +220,18 @@ async def test_a_task_that_is_known_only_after_the_disconnect_is_not_waited_for(
             await world.start()
     assert caught.value.code is ErrorCode.POOL_UNAVAILABLE
     assert [name for name, *_ in world.client.seen] == ["Async.VM.start"]  # nothing after it
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("VM.start", START), ("VM.get_record", {"self": "v"})]
+)
+async def test_what_may_not_be_sent_when_its_turn_has_come_is_not(method, params):
+    world = World({"Async.VM.start": ["t"]}, LinkSettings(calls=2))
+
+    def permitted():
+        raise RequestRefused(ErrorCode.FORBIDDEN, "not any more")
+
+    for _ in range(3):  # nor does it keep its turn
+        with pytest.raises(RequestRefused, match="not any more"):
+            await world.calls.call(method, params, permitted=permitted)
+    assert not world.client.seen
