@@ -11,7 +11,8 @@ import pytest
 from aiohttp import ClientSession, encode_basic_auth
 from sqlalchemy import text
 
-from tests.integration.administration import asking
+from tests.integration.administration import PASSWORD as ADMIN
+from tests.integration.administration import administration, asking
 from tests.integration.support import PASSWORD, connected, fast_settings
 from xoproxy import app
 from xoproxy.app.audit import AuditLog
@@ -177,6 +178,33 @@ async def test_it_goes_on_after_a_restart_and_what_waits_at_the_end_is_stored(tm
             checked = await ask("GET", "/audit/verify?after=0&limit=1000")
             assert checked["fault"] is None
             assert checked["head_hash"] == records[-1]["hash"]
+
+
+async def test_nothing_is_acknowledged_that_could_not_be_recorded(tmp_path):
+    async with administration(tmp_path) as served, asking(served.url, "admin", ADMIN) as ask:
+        await ask("POST", "/users", {"name": "one", "password": SECRET}, 201)
+        await broken(served.storage)
+        code, message = await ask.refused(
+            500, "POST", "/users", {"name": "two", "password": SECRET}
+        )
+        assert (code, message.split(",")[0]) == ("INTERNAL", "it was done")
+        for method, path, body in (
+            ("POST", "/users", {"name": "three", "password": SECRET}),
+            ("DELETE", "/users/one", None),
+            ("POST", "/tokens", {"name": "cli"}),
+        ):
+            code, message = await ask.refused(503, method, path, body)
+            assert code == "BUSY"
+            assert "nothing is changed" in message
+        assert {user["name"] for user in await ask("GET", "/users")} == {"admin", "one", "two"}
+        await mended(served.storage)
+        async with asyncio.timeout(20):
+            while [r["details"] for r in await ask("GET", "/audit")] != [  # noqa: ASYNC110
+                {"name": "one"},
+                {"name": "two"},
+            ]:
+                await asyncio.sleep(0.05)
+        await ask("DELETE", "/users/one", status=204)
 
 
 async def broken(storage) -> None:
