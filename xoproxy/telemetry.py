@@ -182,7 +182,7 @@ METRICS: Mapping[str, MetricName] = {
         "counter", "Faults of ours in the evaluation of a view; the log has them"
     ),
     "xoproxy_logins_total": MetricName(
-        "counter", "Sign-ins by way (password, token) and outcome", ("way", "outcome")
+        "counter", "Sign-ins by way (password, token, session) and outcome", ("way", "outcome")
     ),
     "xoproxy_audit_records_total": MetricName("counter", "Records of the audit log stored"),
     "xoproxy_audit_lost_total": MetricName(

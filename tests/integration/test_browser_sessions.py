@@ -419,6 +419,39 @@ async def test_failures_outlive_a_restart_and_are_forgotten_by_unlocking(tmp_pat
         assert await status(page.post("session", json=right)) == 200
 
 
+async def test_guesses_sent_at_once_are_no_more_than_those_sent_one_by_one(proxy):
+    async with signed_in(proxy) as admin, browser(proxy) as page:
+        await add_user(admin)
+
+        async def guess(number):
+            body = {"username": "bob", "password": f"is it this one {number}?"}
+            return await status(page.post("session", json=body))
+
+        async with asyncio.TaskGroup() as group:
+            guesses = [group.create_task(guess(number)) for number in range(40)]
+        outcomes = [task.result() for task in guesses]
+        assert set(outcomes) == {401, 429}
+        assert outcomes.count(401) <= 7  # five are free, two are looked at together
+        body = {"username": "bob", "password": USER}
+        async with page.post("session", json=body) as response:
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) >= 1
+
+
+async def test_an_unknown_name_is_refused_just_as_a_known_one(proxy):
+    async with signed_in(proxy) as admin, browser(proxy) as page:
+        await add_user(admin)
+        answers = {}
+        for name in ("bob", "nobody"):
+            body = {"username": name, "password": "not the password"}
+            refused = [await refusal(page.post("session", json=body)) for _ in range(6)]
+            answers[name] = [
+                (code, what, text.rstrip("0123456789 s")) for code, what, text in refused
+            ]
+        assert answers["bob"] == answers["nobody"]
+        assert [code for code, *_ in answers["bob"]] == [401] * 5 + [429]
+
+
 # Secrets
 
 

@@ -52,11 +52,20 @@ def test_file_overrides_default_and_environment_overrides_file(config, monkeypat
 def test_lists_are_separated_by_commas(monkeypatch):
     monkeypatch.setenv("XOPROXY_SERVER__TRUSTED_ORIGINS", "https://a.example, http://b.example:9")
     assert load().server.trusted_origins == ("https://a.example", "http://b.example:9")
+    monkeypatch.setenv("XOPROXY_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    assert load().server.trusted_proxies == ("10.0.0.0/8", "::1")
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
+        (
+            "XOPROXY_SERVER__TRUSTED_PROXIES",
+            "10.0.0.0/8,front",
+            "write an address or a network like 10.0.0.0/8, not 'front'",
+        ),
+        ("XOPROXY_ACCOUNTS__SESSION_S", "7200", "session_idle_s must not exceed session_s"),
+        ("XOPROXY_ACCOUNTS__SESSION_IDLE_S", "0", "greater than or equal to 60"),
         ("XOPROXY_SERVER__PROT", "1", "unknown setting XOPROXY_SERVER__PROT; did you mean 'port'?"),
         ("XOPROXY_SERVER__PORT", "many", "bad setting XOPROXY_SERVER__PORT: input should be"),
         ("XOPROXY_SERVER__PORT", "65536", "less than or equal to 65535"),
