@@ -3,8 +3,8 @@
 Theory of operation. A command is an XAPI method with a *subject*: the parameter that names the
 object which it is about. Whoever may see the subject, and has the command's permissions on it, may
 call it, as long as he may see all else that the parameters name, too. Everything is judged on the
-pool as it stands when the call comes, and when it is sent. What he may not see does not exist: the answer is the same,
-by the same path. All methods that stand not in the table are for administrators.
+pool as it stands when the call comes, and when it is sent. What he may not see does not exist: the
+answer is the same, by the same path. All other methods are for administrators.
 
 A disk goes with each VM that it is attached to, and so does a CD image with those in whose drives
 it is. That is reason to show it, not to let it be destroyed: this takes the permission on all of
