@@ -4,8 +4,10 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import encode_basic_auth
 
 from tests.integration.administration import PASSWORD, administration, asking
+from tests.integration.sim import until
 from xoproxy.auth import BUILT_IN, PERMISSIONS
 from xoproxy.cache.store import Store
 from xoproxy.model import PoolId, Ref, Upsert, XapiClass
@@ -138,6 +140,30 @@ async def test_the_last_administrator_stays(admin):
     await admin("POST", "/users", other, 201)
     await admin("PATCH", "/users/admin", {"role": "viewer"})
     assert (await admin.refused(403, "GET", "/users"))[0] == "FORBIDDEN"
+
+
+async def test_who_loses_his_rights_while_his_body_comes_may_not_do_it(admin, server):
+    second = {"name": "second", "password": SECRET, "role": "administrator"}
+    await admin("POST", "/users", second, 201)
+    body = json.dumps({"name": "mole", "password": SECRET, "role": "administrator"}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = (
+        "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: {encode_basic_auth('second', SECRET)}\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = server.accounts.logins["password", "accepted"]
+    writer.write(head.encode() + body[:10])
+    await until(lambda: server.accounts.logins["password", "accepted"] > before)
+    await admin("PATCH", "/users/second", {"enabled": False})
+    writer.write(body[10:])
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"this needs an administrator" in answer
+    await admin.refused(404, "GET", "/users/mole")
 
 
 async def test_a_password_that_an_administrator_sets_replaces_the_old_one(admin, bob, server):
