@@ -1,10 +1,13 @@
 """`xoproxy storage` beside, and instead of, a running `xoproxy serve`; on both databases."""
 
 import shutil
+import signal
 
+import aiohttp
 import pytest
 
 from tests.integration.test_serve import NOWHERE, POOL_PASSWORD, environment, finished, serving
+from tests.postgresql import PASSWORD
 
 __all__ = ["environment"]  # the fixture
 
@@ -98,6 +101,22 @@ async def test_a_proxy_elsewhere_on_the_same_database_is_noticed(
         assert "another proxy uses this database" in err
         assert "another proxy uses this database" in await refused(elsewhere, "rotate-key")
         assert await served.stop() == 0
+
+
+async def test_the_password_of_the_database_is_nowhere_to_be_seen(environment, new_database):
+    url = environment["XOPROXY_STORAGE__URL"] = new_database()
+    async with serving(environment) as served, aiohttp.ClientSession() as http:
+        said = served.said
+        for path in ("metrics", "readyz", "healthz"):
+            async with http.get(f"{served.url}/{path}") as reply:
+                said += await reply.text()
+        served.process.send_signal(signal.SIGTERM)
+        out, log = await served.process.communicate()
+    said += (out + log).decode()
+    assert "xoproxy_memory_bytes" in said
+    assert "key file created" in said
+    for secret in (PASSWORD, url.split("@")[0].rpartition(":")[2]):
+        assert secret not in said
 
 
 async def test_there_must_be_something_to_handle(environment, tmp_path):

@@ -103,26 +103,26 @@ class Writer:
         self._rows = 0
 
     def head(self, head: Head) -> None:
-        self._line(head)
+        self._write(head)
 
     def section(self, of: Table) -> None:
         # SQLAlchemy's names are more than texts
         columns = {str(one.name): _kind(one.type) for one in of.columns}
-        self._line(Section(str(of.name), columns))
+        self._write(Section(str(of.name), columns))
 
     def rows(self, rows: Sequence[Sequence[Any]]) -> None:
         for row in rows:
-            self._line(tuple(row))
+            self._write(tuple(row))
             self._rows += 1
 
     def end(self, keyring: Keyring) -> int:
         """Finish, and return the number of rows."""
         digest = self._digest.hexdigest()
-        self._line(End(self._rows, digest, _seal(keyring, digest)))
+        self._write(End(self._rows, digest, _seal(keyring, digest)))
         return self._rows
 
-    def _line(self, value: object) -> None:
-        line = msgspec.json.encode(value) + b"\n"
+    def _write(self, value: object) -> None:
+        line = _line(value)
         self._digest.update(line)
         self._file.write(line)
 
@@ -136,7 +136,7 @@ def read_head(file: IO[bytes]) -> Head:
     file.seek(0)
     try:
         head = msgspec.json.decode(_next_line(file), type=Head)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):
         raise ConfigError("this is no backup of xoproxy") from None
     if head.xoproxy_backup != VERSION:
         raise ConfigError(
@@ -165,12 +165,13 @@ def verify(file: IO[bytes], keyring: Keyring | None) -> int:
         if line.startswith(b'{"rows":'):
             try:
                 end = msgspec.json.decode(line, type=End)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError):  # UnicodeDecodeError is one
                 break
             found = digest.hexdigest()
-            if end.sha256 != found or end.rows != rows or file.read(1):
+            if line != _line(End(rows, found, end.seal)) or file.read(1):
                 break
-            if keyring is not None and not hmac.compare_digest(end.seal, _seal(keyring, found)):
+            seal = _seal(keyring, found) if keyring is not None else end.seal
+            if not hmac.compare_digest(end.seal.encode(), seal.encode()):
                 raise ConfigError("the backup was changed by somebody who has no key to it")
             return rows
         rows += line.startswith(b"[")
@@ -204,6 +205,10 @@ def contents(file: IO[bytes]) -> Iterator[Section | list[Any]]:
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
             raise ConfigError("the backup holds what this version cannot read") from None
         yield row
+
+
+def _line(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
 
 
 def _kind(of: TypeEngine[Any]) -> str:
