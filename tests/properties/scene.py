@@ -1,5 +1,8 @@
 """A hub with two pools and clients of all kinds, and what must be true of them at any moment.
 
+Some clients are given their rights as they are (`Tagged`, `Sight`); others have an account, and see
+what a real `Directory` says, in which grants, groups and roles change (standings.py).
+
 Bytes leave through an outlet that behaves like a transport, and reach a replica that shares nothing
 with the product (replica.py). What it holds is compared, at every position it is told, with what
 plain Python says of the pool as it was then (world.py).
@@ -12,8 +15,9 @@ from math import floor
 from types import ModuleType
 from typing import Any
 
-from tests.properties import digests, world
+from tests.properties import digests, standings, world
 from tests.properties.replica import Document, Fault, Replica, canonical
+from xoproxy.auth.directory import Directory
 from xoproxy.cache import view
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.store import Store
@@ -83,24 +87,28 @@ class Outlet:
         self.closed = True
 
 
+Held = Visibility | str
+"""What somebody may see: rights as they are, or the account whose they are."""
+
+
 @dataclass
 class User:
-    rights: Visibility
-    hidden_pools: frozenset[str] = frozenset()
+    held: Held
+    directory: Directory
     name: str = "somebody"
     role: str = "tester"
 
     def visibility(self, pool: PoolId) -> Visibility | None:
-        return None if pool in self.hidden_pools else self.rights
+        if isinstance(self.held, str):
+            return self.directory.rights(self.held).visibility(pool)
+        return None if pool in _hidden_pools(self.held) else self.held
 
 
-def _without_removals(payload: str) -> str:
+def _without_removals(message: dict[str, Any]) -> str:
     """Leave out what names things only to have them forgotten: it was shown under other rights."""
-    messages = json.loads(payload)
-    for message in messages if isinstance(messages, list) else [messages]:
-        if message["type"] == "patch":
-            message["ops"] = [o for o in message["ops"] if o["op"] != "remove"]
-    return canonical(messages)
+    if message["type"] == "patch":
+        message = message | {"ops": [o for o in message["ops"] if o["op"] != "remove"]}
+    return canonical(message)
 
 
 def _hidden_pools(rights: Visibility) -> frozenset[str]:
@@ -121,15 +129,15 @@ class Peer:
     session: Session
     outlet: Outlet
     replica: Replica
-    rights: Visibility
+    held: Held
     number: int
     asked: dict[int, Any] = field(default_factory=dict)
     asked_ever: dict[int, tuple[Any, float]] = field(default_factory=dict)
     """Every subscription that there was, and when it was made."""
     shown_by: dict[int, set[int]] = field(default_factory=dict)
     """View -> all the subscriptions that have shown it."""
-    unread_rights: set[Visibility] = field(default_factory=set)
-    """Those under which something was written that was not read yet."""
+    unread_rights: set[tuple[str, Visibility | None]] = field(default_factory=set)
+    """Those on a pool under which something was written that was not read yet."""
     checked: int = 0
     """How many of the writes that wait were searched for what must not be in them."""
 
@@ -139,6 +147,10 @@ class Peer:
     @property
     def client(self) -> Client:
         return self.outlet.client
+
+    def rights(self, pool: str) -> Visibility | None:
+        """Return what he may see of a pool now; None for nothing at all."""
+        return self.session.user.visibility(PoolId(pool))
 
     def request(self, **message: Any) -> None:
         """Send a message; whatever is written meanwhile is an answer to it."""
@@ -162,7 +174,7 @@ class Absent:
     """What a client that is gone remembers of one subscription."""
 
     question: world.Question
-    rights: Visibility
+    held: Held
     documents: list[Document]
 
 
@@ -205,10 +217,13 @@ class Scene:
         self.peers: list[Peer] = []
         self.absent: list[Absent] = []
         self.patch_count = 0
+        self.directory = standings.new_directory()
         self._rights_of: dict[int, Visibility] = {}
+        self._pool_of: dict[int, str] = {}
         """By the number of a view."""
         self._keys: dict[tuple[str, str, str], str] = {}
-        self._seen_ever: dict[Visibility, set[str]] = {rights: set() for rights in world.RIGHTS}
+        self._seen_ever: dict[tuple[str, Visibility], tuple[set[str], int]] = {}
+        """What could be seen of a pool under some rights, and in how many of its states."""
         self._flushing: Iterator[None] | None = None
         self._marking: Iterator[None] | None = None
         self._woken = False
@@ -226,7 +241,8 @@ class Scene:
     def _add_pool(self, name: str) -> None:
         self._epoch_count += 1
         store = Store(PoolId(name), f"epoch{self._epoch_count}", self.budget)
-        self.pools[name] = Pool(world.Model(), store)
+        self.pools[name] = Pool(world.Model(name), store)
+        self._forget_what_was_seen(name)
         self.hub.add_pool(store)
 
     def commit(self, name: str, batch: Any, relisted: Sequence[str] = ()) -> None:
@@ -257,11 +273,6 @@ class Scene:
         self.check()
 
     def _note(self, pool: Pool, changes: Any) -> None:
-        for rights, seen in self._seen_ever.items():
-            for reference in pool.model.now:
-                record = world.permitted(pool.model.now, rights, reference)
-                if record is not None:
-                    seen.update(world.traces(reference + canonical(record)))
         for change in changes:
             entry = pool.store.get(change.ref)
             if entry is not None:
@@ -286,38 +297,64 @@ class Scene:
 
     # --- clients ---
 
-    def connect(self, *, binary: bool, deflate: bool, rights: Visibility, room: int | None) -> Peer:
+    def connect(self, *, binary: bool, deflate: bool, rights: Held, room: int | None) -> Peer:
         self._peer_count += 1
         codec = Codec.MSGPACK if binary else Codec.JSON
         outlet = Outlet(room)
         outlet.client = Client(outlet, codec, self.framing, deflate=deflate)
-        user = User(rights, _hidden_pools(rights))
+        user = User(rights, self.directory)
         session = Session("s", self.hub, outlet.client, user, Limits(), "server/0")
         replica = Replica(binary=binary, deflate=deflate, keys=self._keys)
         peer = Peer(session, outlet, replica, rights, self._peer_count)
         replica.moved = lambda document: self._check_document(peer, document)
-        replica.may_move = lambda document: (
-            {self._rights_of.get(document.view, peer.rights)} != {peer.rights, *peer.unread_rights}
-        )
+        replica.may_move = lambda document: self._may_move(peer, document)
         outlet.may_write_anyway = True
         session.welcome()
         outlet.may_write_anyway = False
         self.peers.append(peer)
         return peer
 
-    def change_rights(self, peer: Peer, rights: Visibility) -> None:
+    def _may_move(self, peer: Peer, document: Document) -> bool:
+        """Tell whether other rights than those of a view were told, or will be."""
+        assert document.pool is not None
+        now = peer.rights(document.pool)
+        unread = {rights for pool, rights in peer.unread_rights if pool == document.pool}
+        return {self._rights_of.get(document.view, now)} != {now, *unread}
+
+    def change_rights(self, peer: Peer, held: Held) -> None:
         """Somebody may see something else from now on; all that was written before was lawful."""
         self.check()
-        if peer.outlet.waiting:
-            peer.unread_rights.add(peer.rights)
-        peer.rights = rights
+        self._note_rights(peer)
         user = peer.session.user
         assert isinstance(user, User)
-        user.rights, user.hidden_pools = rights, _hidden_pools(rights)
+        peer.held = user.held = held
+        self._judge(peer)
+        self.check()
+
+    def administer(self, change: standings.Change) -> None:
+        """An account, a group, a role or a grant changes: whom it concerns is judged anew."""
+        self.check()
+        before = standings.seen_by_all(self.directory, POOLS)
+        for peer in self.peers:
+            self._note_rights(peer)
+        concerned = standings.play(self.directory, change)
+        after = standings.seen_by_all(self.directory, POOLS)
+        anew = standings.seen_by_all(Directory(self.directory.contents), POOLS)
+        assert after == anew, "somebody is judged by what was in force before"
+        assert all(name in concerned or after[name] == before[name] for name in after)
+        for peer in self.peers:
+            if peer.held in concerned:
+                self._judge(peer)
+        self.check()
+
+    def _note_rights(self, peer: Peer) -> None:
+        if peer.outlet.waiting:
+            peer.unread_rights.update((pool, peer.rights(pool)) for pool in POOLS)
+
+    def _judge(self, peer: Peer) -> None:
         peer.outlet.may_write_anyway = True
         peer.session.rights_changed()
         peer.outlet.may_write_anyway = False
-        self.check()
 
     def subscribe(
         self,
@@ -340,7 +377,13 @@ class Scene:
         peer.asked_ever[id_] = question, self.now_s
         peer.replica.will_subscribe(id_, question, list(documents), compare=compare)
         peer.request(type="subscribe", id=id_, query=question.query(pools), resume=points)
+        self._drop_if_refused(peer, id_, pools)
         self.check()
+
+    def _drop_if_refused(self, peer: Peer, id_: int, pools: list[str] | None) -> None:
+        """A pool that he may not see is not there for him: then nothing was subscribed."""
+        if any(not self.pools[pool].is_there or peer.rights(pool) is None for pool in pools or ()):
+            del peer.asked[id_], peer.asked_ever[id_]
 
     def say_digests(self, peer: Peer, buckets: int, spoil: str) -> None:
         """Say what is held of all views that are to be compared, or something that is wrong."""
@@ -400,7 +443,7 @@ class Scene:
         return [
             Absent(
                 question,
-                peer.rights,
+                peer.held,
                 [d for d in peer.replica.documents.values() if id_ in d.subscriptions],
             )
             for id_, question in peer.asked.items()
@@ -411,8 +454,9 @@ class Scene:
     ) -> None:
         """Tokens of other queries or rights, or forged ones, are ignored: a snapshot comes."""
         points = [d.resume_point for d in absent.documents if d.resume_point is not None]
-        told = {"rate": absent.question.rate, "sets": absent.question.sets}  # shows the same
-        if replace(question, **told) == absent.question:  # perhaps of rights that he had earlier
+        was = absent.question
+        same = replace(question, rate=was.rate, sets=was.sets) == was
+        if same:  # a token may be of rights that somebody had earlier
             points = [{"token": point["token"][:-2] + forged, "seq": 0} for point in points]
         self.subscribe(peer, question, points=points)
         peer.read()
@@ -492,6 +536,7 @@ class Scene:
             raise AssertionError(f"a fault in {fault.where}") from fault.error
         for shared in self.hub.groups.values():
             self._rights_of[shared.number] = shared.view.visibility
+            self._pool_of[shared.number] = shared.store.pool
         for peer in self.peers:
             self._search_what_was_written(peer)
             if peer.outlet.room is None and not peer.client.paused:
@@ -504,15 +549,44 @@ class Scene:
 
     def _search_what_was_written(self, peer: Peer) -> None:
         """Nothing that could never be seen under these rights is in the bytes."""
-        if peer.rights != world.EVERYTHING:
-            probe = Replica(binary=peer.replica.binary, deflate=peer.client.deflate)
-            for data in peer.outlet.waiting[peer.checked :]:
-                for payload in probe.payloads(data):
-                    told = _without_removals(payload)
-                    leaked = world.traces(told) - self._seen_ever[peer.rights]
-                    if leaked:
-                        raise Fault(f"{peer} was told of {leaked}")
+        probe = Replica(binary=peer.replica.binary, deflate=peer.client.deflate)
+        for data in peer.outlet.waiting[peer.checked :]:
+            for payload in probe.payloads(data):
+                said = json.loads(payload)
+                for message in said if isinstance(said, list) else [said]:
+                    self._search(peer, message)
         peer.checked = len(peer.outlet.waiting)
+
+    def _search(self, peer: Peer, message: dict[str, Any]) -> None:
+        pool = self._pool_of.get(message.get("view", 0))  # None: of a window, or of no view
+        said = world.traces(_without_removals(message))
+        for name in POOLS if pool is None else (pool,):
+            rights = peer.rights(name)
+            if rights == world.EVERYTHING:
+                return
+            if said and rights is not None:
+                said -= self._seen(name, rights)
+        if said:
+            raise Fault(f"{peer} was told of {said} by {message}")
+
+    def _seen(self, name: str, rights: Visibility) -> set[str]:
+        """Return the traces of all that could be seen of a pool under some rights, ever."""
+        seen, known = self._seen_ever.get((name, rights), (set(), 0))
+        states = list(self.pools[name].model.past.values())
+        for state in states[known:]:
+            for reference in state:
+                record = world.permitted(state, rights, reference)
+                if record is not None:
+                    seen.update(world.traces(reference + canonical(record)))
+        self._seen_ever[name, rights] = seen, len(states)
+        return seen
+
+    def _forget_what_was_seen(self, name: str) -> None:
+        """The pool begins anew; what was seen of it may still be on its way."""
+        self._seen_ever = {
+            key: (seen, 0) if key[0] == name else (seen, known)
+            for key, (seen, known) in self._seen_ever.items()
+        }
 
     def _check_document(self, peer: Peer, document: Document) -> None:
         """A document stands at a position: it is the projection of the pool as it was there."""
@@ -575,7 +649,9 @@ class Scene:
         assert document.pool is not None
         pool = self.pools[document.pool]
         now = pool.model.now if pool.store.loaded else {}
-        expected = document.query.project(now, peer.rights)
+        rights = peer.rights(document.pool)
+        assert rights is not None, "a view of a pool that is not there for him"
+        expected = document.query.project(now, rights)
         held = document.by_ref()
         text = digests.canonical if document.was_compared else canonical
         assert text({c: o for c, o in expected.items() if o}) == text(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.properties import digests, test_window_machine, world
 from tests.properties.replica import Document, canonical
-from tests.properties.scene import MANY, SLICES, Peer, Scene
+from tests.properties.scene import MANY, SLICES, Held, Peer, Scene
 from xoproxy.client import digests as library_digests
 from xoproxy.client.document import Document as LibraryDocument
 from xoproxy.client.events import Changed, Comparing, Event
@@ -117,7 +117,7 @@ class Program:
         self.protocol = self.shadow.protocol
         self.questions: dict[int, world.Question] = {}
         self.peer: Peer | None = None
-        self.rights = rng.choice([world.EVERYTHING, *world.RIGHTS])
+        self.rights: Held = rng.choice([world.EVERYTHING, *world.RIGHTS])
         self._held: dict[int, list[Document]] = {}
         """What replica.py held when the connection was lost."""
 
@@ -145,7 +145,7 @@ class Program:
         for id_, one in zip(self.peer.asked, gone, strict=True):
             if self.protocol.subscriptions[id_].answered:  # else what was held before still is
                 self._held[id_] = one.documents
-        self.rights = self.peer.rights
+        self.rights = self.peer.held
         self.peer = None
         self.shadow.due.clear()
         self.shadow.note(self.protocol.disconnected())

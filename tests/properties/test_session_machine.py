@@ -19,14 +19,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.properties import world
-from tests.properties.scene import MANY, SLICES, Peer, Scene
+from tests.properties import standings, world
+from tests.properties.scene import MANY, SLICES, Held, Peer, Scene
 
 _steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])
 """How far the driver comes before the next thing happens."""
 _ROOMS = [None, None, None, 0, 300]
 _rooms = st.sampled_from(_ROOMS)
 _pools = st.sampled_from([None, None, ["p"]])
+_ALL_HELD: list[Held] = [world.EVERYTHING, *world.RIGHTS, *standings.ACCOUNTS * 4]
+_held = st.sampled_from(_ALL_HELD)
 _SIZES = {
     "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
     "frame_bytes": [65_536, 400, 200],
@@ -66,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         first=world.full_pools(),
         popular=world.questions(),
         audience=st.lists(
-            st.tuples(st.booleans(), st.booleans(), world.rights, _rooms), min_size=1, max_size=4
+            st.tuples(st.booleans(), st.booleans(), _held, _rooms), min_size=1, max_size=4
         ),
     )
     def begin(self, sizes, first, popular, audience):
@@ -98,7 +100,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.here.peers) < 5)
     @rule(
-        ends=st.tuples(st.booleans(), st.booleans(), world.rights, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), _held, _rooms),
         questions=st.lists(st.none() | world.questions(), min_size=1, max_size=3),
         pools=_pools,
         steps=_steps,
@@ -138,11 +140,18 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), rights=world.rights, steps=_steps)
+    @rule(data=st.data(), rights=_held, steps=_steps)
     def change_rights(self, data, rights, steps):
         """Somebody may see more, less or something else, whatever he is getting at the moment."""
         self.here.change_rights(self.any_peer(data), rights)
         self.here.flush(steps)
+
+    @rule(changes=st.lists(standings.changes, min_size=1, max_size=3), steps=_steps)
+    def administer(self, changes, steps):
+        """Accounts, groups, roles and grants change, and what all see who are concerned."""
+        for change in changes:
+            self.here.administer(change)
+            self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
     @rule(
@@ -158,7 +167,7 @@ class Machine(RuleBasedStateMachine):
         if at_once is None:
             self.here.absent += absent
         else:
-            deflate, rights = peer.client.deflate, peer.rights
+            deflate, rights = peer.client.deflate, peer.held
             again = self.here.connect(binary=at_once, deflate=deflate, rights=rights, room=None)
             for one in absent:
                 self.here.subscribe(again, one.question, documents=one.documents)
@@ -167,7 +176,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.here.absent and len(self.here.peers) < 6)
     @rule(
         data=st.data(),
-        ends=st.tuples(st.booleans(), st.booleans(), st.none() | world.rights, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), st.none() | _held, _rooms),
         compare=st.booleans(),
         steps=_steps,
     )
@@ -176,7 +185,7 @@ class Machine(RuleBasedStateMachine):
         absent = data.draw(st.sampled_from(self.here.absent))
         self.here.absent.remove(absent)
         binary, deflate, rights, room = ends
-        rights = rights or absent.rights
+        rights = rights or absent.held
         peer = self.here.connect(binary=binary, deflate=deflate, rights=rights, room=room)
         documents = absent.documents
         self.here.subscribe(peer, absent.question, documents=documents, compare=compare)
@@ -228,10 +237,13 @@ class Storm:
         self.popular = [world.random_question(self.rng) for _ in range(2)]
         records = [("all", name, world.random_record(self.rng, name)) for name in world.OBJECTS]
         self.scene.commit("p", records)
+        for _ in range(self.rng.choice([0, 8, 20])):
+            self.administer()
         self.steps = {
             self.commit: 45,
             self.pace: 15,
-            self.change_rights: 6,
+            self.change_rights: 4,
+            self.administer: 8,
             self.connect: 10,
             self.drop: 10,
             self.come_back: 10,
@@ -269,8 +281,10 @@ class Storm:
 
     def change_rights(self) -> None:
         if peer := self.somebody():
-            rights = self.rng.choice([world.EVERYTHING, *world.RIGHTS])
-            self.scene.change_rights(peer, rights)
+            self.scene.change_rights(peer, self.rng.choice(_ALL_HELD))
+
+    def administer(self) -> None:
+        self.scene.administer(standings.random_change(self.rng))
 
     def somebody(self) -> Peer | None:
         return self.rng.choice(self.scene.peers) if self.scene.peers else None
@@ -279,7 +293,7 @@ class Storm:
         return self.scene.connect(
             binary=self.rng.random() < 0.5,
             deflate=self.rng.random() < 0.5,
-            rights=rights or self.rng.choice([world.EVERYTHING, *world.RIGHTS]),
+            rights=rights or self.rng.choice(_ALL_HELD),
             room=self.rng.choice(_ROOMS),
         )
 
@@ -293,7 +307,7 @@ class Storm:
         if peer := self.somebody():
             gone = self.scene.drop(peer, self.rng.choice([None, self.rng.random()]))
             if self.rng.random() < 0.3:
-                again = self.somebody_new(peer.rights)
+                again = self.somebody_new(peer.held)
                 for one in gone:
                     self.scene.subscribe(again, one.question, documents=one.documents)
             else:
@@ -304,7 +318,7 @@ class Storm:
         if absent and len(self.scene.peers) < 6:
             one = absent.pop(self.rng.randrange(len(absent)))
             compare = self.rng.random() < 0.5
-            peer = self.somebody_new(one.rights if self.rng.random() < 0.7 else None)
+            peer = self.somebody_new(one.held if self.rng.random() < 0.7 else None)
             self.scene.subscribe(peer, one.question, documents=one.documents, compare=compare)
             if compare and self.rng.random() < 0.5:
                 self.say_digests()

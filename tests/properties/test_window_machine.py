@@ -18,12 +18,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.properties import window_world, world
-from tests.properties.scene import MANY, SLICES, Peer
+from tests.properties import standings, window_world, world
+from tests.properties.scene import MANY, SLICES, Held, Peer
 from tests.properties.window_scene import WindowScene
 from xoproxy.cache import listing, ordered_list
 from xoproxy.sessions import window_content, window_group, window_work
 
+_ALL_HELD: list[Held] = [world.EVERYTHING, *world.RIGHTS, *standings.ACCOUNTS * 4]
+_held = st.sampled_from(_ALL_HELD)
 _ROOMS = [None, None, None, 0, 300]
 _SIZES = {
     "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
@@ -75,7 +77,7 @@ class Machine(RuleBasedStateMachine):
         second=world.full_pools(),
         popular=window_world.questions,
         audience=st.lists(
-            st.tuples(st.booleans(), world.rights, _rooms, window_world.spans),
+            st.tuples(st.booleans(), _held, _rooms, window_world.spans),
             min_size=1,
             max_size=4,
         ),
@@ -110,7 +112,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.here.peers) < 5)
     @rule(
-        ends=st.tuples(st.booleans(), st.booleans(), world.rights, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), _held, _rooms),
         looks=st.lists(
             st.tuples(st.none() | window_world.questions, window_world.spans),
             min_size=1,
@@ -166,9 +168,14 @@ class Machine(RuleBasedStateMachine):
         self.here.drop(self.any_peer(data), share)
 
     @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), rights=world.rights, steps=_steps)
+    @rule(data=st.data(), rights=_held, steps=_steps)
     def change_rights(self, data, rights, steps):
         self.here.change_rights(self.any_peer(data), rights)
+        self.here.flush(steps)
+
+    @rule(change=standings.changes, steps=_steps)
+    def administer(self, change, steps):
+        self.here.administer(change)
         self.here.flush(steps)
 
     @rule(steps=_steps)
@@ -200,6 +207,8 @@ class Storm:
         self.popular = [window_world.random_question(self.rng) for _ in range(2)]
         records = [("all", name, world.random_record(self.rng, name)) for name in world.OBJECTS]
         self.scene.commit("p", records)
+        for _ in range(self.rng.choice([0, 8, 20])):
+            self.administer()
         self.steps = {
             self.commit: 40,
             self.move: 20,
@@ -209,7 +218,8 @@ class Storm:
             self.look: 4,
             self.subscribe: 2,
             self.unsubscribe: 3,
-            self.change_rights: 4,
+            self.change_rights: 3,
+            self.administer: 5,
             self.toggle_a_pool: 2,
         }
 
@@ -234,7 +244,7 @@ class Storm:
             self.scene.connect(
                 binary=self.rng.random() < 0.5,
                 deflate=self.rng.random() < 0.5,
-                rights=self.rng.choice([world.EVERYTHING, *world.RIGHTS]),
+                rights=self.rng.choice(_ALL_HELD),
                 room=self.rng.choice(_ROOMS),
             )
             self.look()
@@ -271,8 +281,10 @@ class Storm:
 
     def change_rights(self) -> None:
         if peer := self.somebody():
-            rights = self.rng.choice([world.EVERYTHING, *world.RIGHTS])
-            self.scene.change_rights(peer, rights)
+            self.scene.change_rights(peer, self.rng.choice(_ALL_HELD))
+
+    def administer(self) -> None:
+        self.scene.administer(standings.random_change(self.rng))
 
     def toggle_a_pool(self) -> None:
         self.scene.toggle_a_pool()

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.properties import world
 from tests.properties.replica import Document, Fault, canonical
-from tests.properties.scene import POOLS, Absent, Peer, Scene, _hidden_pools
+from tests.properties.scene import POOLS, Absent, Peer, Scene
 from tests.properties.window_world import Shown, Span, WindowQuestion
 from xoproxy.cache.view import Visibility
 
@@ -23,6 +23,8 @@ class Glance:
 
     question: WindowQuestion
     pools: tuple[str, ...]
+    is_fixed: bool
+    """Whether these pools were asked for by name."""
     spans: list[Span]
     """The one that is shown, and those asked for since."""
     seen: dict[str, int] = field(default_factory=dict)
@@ -38,8 +40,8 @@ class WindowScene(Scene):
         self.timelines: dict[str, list[world.Pool]] = {pool: [] for pool in POOLS}
         self.glances: dict[tuple[int, int], Glance] = {}
         """By peer and subscription."""
-        self._changed: set[int] = set()
-        """Peers whose rights are not those that they had at first."""
+        self._scopes: dict[int, dict[str, Visibility]] = {}
+        """By the number of a window: the rights on each of its pools."""
         self._answers: dict[Any, Shown] = {}
         super().__init__(**sizes)
 
@@ -59,27 +61,31 @@ class WindowScene(Scene):
         super().toggle_a_pool()
 
     def connect(self, **options: Any) -> Peer:
-        """Somebody comes; once his rights changed, any patch may be one that leads to them."""
+        """Somebody comes; pools come and go, so any patch of a window may lead to another one."""
         peer = super().connect(**options)
         of_pools = peer.replica.may_move
-        peer.replica.may_move = lambda document: (
-            of_pools(document) if document.pool else peer.number in self._changed
-        )
+        peer.replica.may_move = lambda document: document.pool is None or of_pools(document)
         return peer
 
-    def change_rights(self, peer: Peer, rights: Visibility) -> None:
-        self._changed.add(peer.number)
-        super().change_rights(peer, rights)
+    def _judge(self, peer: Peer) -> None:
+        """What was asked for by name does not come back when it may be seen again."""
+        super()._judge(peer)
+        for (number, _), glance in self.glances.items():
+            if number == peer.number and glance.is_fixed:
+                glance.pools = tuple(p for p in glance.pools if peer.rights(p) is not None)
 
     def look(self, peer: Peer, question: WindowQuestion, span: Span, pools: Any = None) -> None:
         """Ask for a window."""
         self._request_count += 1
         id_ = self._request_count
-        self.glances[peer.number, id_] = Glance(question, tuple(pools or POOLS), [span])
+        self.glances[peer.number, id_] = Glance(
+            question, tuple(pools or POOLS), bool(pools), [span]
+        )
         peer.asked[id_] = question
         peer.asked_ever[id_] = question, self.now_s
         peer.replica.will_subscribe(id_, question, [])
         peer.request(type="subscribe", id=id_, query=question.query(span, pools), resume=[])
+        self._drop_if_refused(peer, id_, pools)
         self.check()
 
     def move(self, peer: Peer, id_: int, span: Span) -> None:
@@ -111,8 +117,8 @@ class WindowScene(Scene):
 
     def check(self) -> None:
         for shown in self.hub.windows.groups:
-            ((_, rights), *_) = shown.listing.scope.pools
-            self._rights_of[shown.number] = rights
+            pools = shown.listing.scope.pools
+            self._scopes[shown.number] = {store.pool: rights for store, rights in pools}
         super().check()
 
     def _document(self, peer: Peer, id_: int) -> Document | None:
@@ -126,9 +132,10 @@ class WindowScene(Scene):
         (id_,) = document.subscriptions
         glance = self.glances[peer.number, id_]
         held = _held(document)
-        rights = self._rights_of[document.view]
-        hidden = _hidden_pools(rights)
-        late = {p: len(self.timelines[p]) for p in glance.pools if p not in hidden}
+        rights = self._scopes[document.view]
+        late = {p: len(self.timelines[p]) for p in POOLS if p in rights}
+        if not late and held not in self._expected(glance, rights, {}):
+            raise Fault(f"{peer} holds {held}, but no pool is there")
         for pool in late:
             fits = (
                 states[pool]
@@ -172,17 +179,19 @@ class WindowScene(Scene):
             now = len(document.resets), document.position
             assert now > glance.asked_at, "moving a window was not answered"
         glance.asked_at = None
-        hidden = _hidden_pools(peer.rights)
-        states = {p: len(self.timelines[p]) - 1 for p in glance.pools if p not in hidden}
-        assert [_held(document)] == self._expected(glance, peer.rights, states)
+        held = {p: rights for p in glance.pools if (rights := peer.rights(p)) is not None}
+        states = {p: len(self.timelines[p]) - 1 for p in held}
+        assert [_held(document)] == self._expected(glance, held, states)
 
-    def _expected(self, glance: Glance, rights: Visibility, states: dict[str, int]) -> list[str]:
+    def _expected(
+        self, glance: Glance, rights: dict[str, Visibility], states: dict[str, int]
+    ) -> list[str]:
         """Return what each of the windows shows when the pools are in these states."""
-        at = tuple(states.items())
-        if (glance.question, rights, at) not in self._answers:
-            pools = {pool: self.timelines[pool][number] for pool, number in at}
-            self._answers[glance.question, rights, at] = glance.question.matching(pools, rights)
-        matching = self._answers[glance.question, rights, at]
+        at = tuple((pool, number, rights[pool]) for pool, number in states.items())
+        if (glance.question, at) not in self._answers:
+            pools = {pool: self.timelines[pool][number] for pool, number in states.items()}
+            self._answers[glance.question, at] = glance.question.matching(pools, rights)
+        matching = self._answers[glance.question, at]
         return [canonical(glance.question.document(matching, span)) for span in glance.spans]
 
 

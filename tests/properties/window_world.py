@@ -44,13 +44,13 @@ class WindowQuestion:
             query["pools"] = pools
         return query
 
-    def matching(self, pools: Pools, rights: Visibility) -> Shown:
-        """Return all that is found, in order, every field."""
+    def matching(self, pools: Pools, rights: Mapping[str, Visibility]) -> Shown:
+        """Return all that is found, in order, every field; rights are those on each pool."""
         question = world.Question((self.cls,), self.condition)
         found = [
             (pool, reference, record)
             for pool, state in pools.items()
-            for reference, record in question.project(state, rights)[self.cls].items()
+            for reference, record in question.project(state, rights[pool])[self.cls].items()
         ]
         order = [*self.order, "name_label"]
 

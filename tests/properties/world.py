@@ -201,9 +201,10 @@ def full_pools(draw: st.DrawFn) -> list[tuple[str, str, Any]]:
 class Model:
     """A pool's whole past: what it was at every position that was the end of a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
         self.now: Pool = {}
         self.past: dict[int, Pool] = {0: {}}
+        self._name = name
         self._mark_count = 0
 
     def apply(self, batch: Iterable[tuple[str, str, Any]]) -> list[Event]:
@@ -249,7 +250,7 @@ class Model:
         match value:
             case str() if _MARK in value:
                 self._mark_count += 1
-                return value.replace(_MARK, f"#{self._mark_count}#")
+                return value.replace(_MARK, f"#{self._name}{self._mark_count}#")
             case list():
                 return [self._marked(v) for v in value]
             case dict():
@@ -258,12 +259,13 @@ class Model:
                 return value
 
 
-_MARKS = re.compile(r"#\d+#")
+MARKS = re.compile(r"#[a-z]*\d+#")
+_UUIDS = re.compile(r"uuid-[a-z]+-[a-z]\b")
 
 
 def traces(text: str) -> set[str]:
     """Find everything in a text by which one can tell from which object it came."""
-    return references(text) | set(_MARKS.findall(text))
+    return references(text) | set(MARKS.findall(text)) | set(_UUIDS.findall(text))
 
 
 def play(store: Store, events: Iterable[Event]) -> Any:
@@ -330,6 +332,9 @@ class Tagged:
         elif entry.cls == "VBD" and record.get("VDI"):
             yield Ref(record["VDI"])
 
+    def among(self, classes: tuple[XapiClass, ...]) -> Visibility:  # noqa: ARG002
+        return self
+
     def shows(self, cls: XapiClass, field: str) -> bool:
         return (cls, field) != ("VM", "name_description")
 
@@ -339,6 +344,7 @@ class Tagged:
 
 EVERYTHING = Everything()
 _SECOND = frozenset({uuid_of("vm-b"), uuid_of("vbd-b")})
+_RUNNING, _NOT_HALTED = 'power_state:"Running"', '!power_state:"Halted"'
 RIGHTS: tuple[Visibility, ...] = (
     EVERYTHING,
     Tagged(frozenset({"red"})),
@@ -346,19 +352,19 @@ RIGHTS: tuple[Visibility, ...] = (
     Sight(Reach(tags=frozenset({"red"}))),
     Sight(Reach(tags=frozenset({"blue"}), uuids=frozenset({uuid_of("vm-a"), uuid_of("host-b")}))),
     Sight(Reach(uuids=_SECOND)),
-    Sight(Reach(filters=frozenset({"power_state:Running"}), tags=frozenset({"green"}))),
-    Sight(Reach(filters=frozenset({"!power_state:Halted"}))),
+    Sight(Reach(filters=frozenset({_RUNNING}), tags=frozenset({"green"}))),
+    Sight(Reach(filters=frozenset({_NOT_HALTED}))),
     Sight(Reach(all=True)),
     Sight(Reach(all=True), denied=Reach(tags=frozenset({"red"}))),
     Sight(Reach(all=True), denied=Reach(uuids=_SECOND), secrets=True),
     Sight(
         Reach(uuids=frozenset(map(uuid_of, ["vdi-a", "vm-a", "task-a", "message-a"]))),
-        denied=Reach(filters=frozenset({"power_state:Running"}), tags=frozenset({"blue"})),
+        denied=Reach(filters=frozenset({_RUNNING}), tags=frozenset({"blue"})),
     ),
 )
-_FILTERS: dict[str, Callable[[str, Record], bool]] = {
-    "power_state:Running": lambda cls, r: cls == "VM" and r.get("power_state") == "Running",
-    "!power_state:Halted": lambda cls, r: cls == "VM" and r.get("power_state") != "Halted",
+FILTERS: dict[str, Callable[[str, Record], bool]] = {
+    _RUNNING: lambda cls, r: cls == "VM" and r.get("power_state") == "Running",
+    _NOT_HALTED: lambda cls, r: cls == "VM" and r.get("power_state") != "Halted",
 }
 
 
@@ -388,14 +394,14 @@ def _is_allowed(pool: Pool, rights: Sight, reference: str, above: tuple[str, ...
     """Say whether an object was granted, or one with which it goes, and none of that denied."""
     if _is_denied(pool, rights, reference, ()):
         return False
-    owners = [o for o in _owners(pool, reference) if o not in above]
+    owners = [o for o in owners_of(pool, reference) if o not in above]
     return _reaches(pool, rights.allowed, reference) or any(
         _is_allowed(pool, rights, owner, (*above, reference)) for owner in owners
     )
 
 
 def _is_denied(pool: Pool, rights: Sight, reference: str, above: tuple[str, ...]) -> bool:
-    owners = [o for o in _owners(pool, reference) if o not in above]
+    owners = [o for o in owners_of(pool, reference) if o not in above]
     return _reaches(pool, rights.denied, reference) or (
         bool(owners)
         and all(_is_denied(pool, rights, owner, (*above, reference)) for owner in owners)
@@ -408,11 +414,11 @@ def _reaches(pool: Pool, reach: Reach, reference: str) -> bool:
         reach.all
         or record["uuid"] in reach.uuids
         or bool(reach.tags & set(record.get("tags") or ()))
-        or any(_FILTERS[text](class_of(reference), record) for text in reach.filters)
+        or any(FILTERS[text](class_of(reference), record) for text in reach.filters)
     )
 
 
-def _owners(pool: Pool, reference: str) -> list[str]:
+def owners_of(pool: Pool, reference: str) -> list[str]:
     """Name the objects with which one goes."""
     record = pool[reference]
     match class_of(reference):
