@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -310,6 +310,7 @@ class Rights:
         self._bound = bound
         self._his = his
         self._sights: dict[PoolId, Visibility | None] = {}
+        self._reached: dict[tuple[str, PoolId], tuple[Reach, Reach]] = {}
 
     def visibility(self, pool: PoolId) -> Visibility | None:
         """Return what may be seen of a pool; None when nothing in it can be: there is none then."""
@@ -322,7 +323,7 @@ class Rights:
         allowed, denied = self._reaches(permission, state.pool)
         return bool(allowed) and _Judgement(allowed, denied, state).allows(entry)
 
-    @property
+    @cached_property
     def administers(self) -> bool:
         """Whether everything may be done everywhere: by who may change what others may.
 
@@ -381,9 +382,13 @@ class Rights:
         return OwnSight(self._his, Pools(frozenset(excepted), all_but=others))
 
     def _reaches(self, permission: str, pool: PoolId) -> tuple[Reach, Reach]:
-        concerned = self._about(permission)
-        allowed = Reach.of((grant.scope for grant in concerned if not grant.deny), pool)
-        return allowed, Reach.of((grant.scope for grant in concerned if grant.deny), pool)
+        found = self._reached.get((permission, pool))
+        if found is None:
+            concerned = self._about(permission)
+            allowed = Reach.of((grant.scope for grant in concerned if not grant.deny), pool)
+            denied = Reach.of((grant.scope for grant in concerned if grant.deny), pool)
+            found = self._reached[permission, pool] = allowed, denied
+        return found
 
 
 def _nowhere(ref: Ref) -> tuple[XapiClass, Mapping[str, msgspec.Raw]] | None:  # noqa: ARG001
