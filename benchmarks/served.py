@@ -10,7 +10,8 @@ from aiohttp import web
 from benchmarks.line import Line
 from xoproxy.cache.view import Everything, Visibility
 from xoproxy.model import PoolId
-from xoproxy.ws.endpoint import ConnectionLimits, Endpoint, answer_deflate
+from xoproxy.ws.endpoint import ConnectionLimits, Endpoint
+from xoproxy.ws.upgrade import answer_deflate
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,11 @@ from xoproxy.storage import Storage, open_storage
 from xoproxy.storage.history import Histories, open_histories, sole_user
 from xoproxy.telemetry import Metrics
 from xoproxy.ws.door import Door, listening_sockets
-from xoproxy.ws.endpoint import Endpoint, answer_deflate
+from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.flusher import Flusher
 from xoproxy.ws.frames import SharedFraming
 from xoproxy.ws.pulse import Pulse
+from xoproxy.ws.upgrade import answer_deflate
 
 
 @dataclass(frozen=True, slots=True)

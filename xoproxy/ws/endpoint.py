@@ -14,11 +14,11 @@ from itertools import islice
 from typing import Any, Protocol
 
 import structlog
-from aiohttp import WSMessage, WSMsgType, hdrs, web
+from aiohttp import WSMessage, WSMsgType, web
 from msgspec import UNSET
 
 from xoproxy import __version__
-from xoproxy.auth import Peer, Peers, Rights, is_foreign_page, session_cookie
+from xoproxy.auth import Peers, Rights, is_foreign_page
 from xoproxy.errors import (
     ClientError,
     CloseCode,
@@ -38,11 +38,10 @@ from xoproxy.sessions.messages import Auth, Limits
 from xoproxy.sessions.session import Authenticate, Effect, RunCall, Session, User, error_message
 from xoproxy.ws.frames import pong_frame
 from xoproxy.ws.transport import Endings, SocketOutlet, take_over
+from xoproxy.ws.upgrade import Shown, deflates, shown, wanted_codec
 
 _log = structlog.get_logger(__name__)
 
-_FULL_WINDOW = 15
-_DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 _OVERSIZE_FACTOR = 4
 _RETRY_S = 10.0
 """When to try again while there are too many sessions."""
@@ -136,8 +135,7 @@ class Connection:
     def open(self, request: web.Request, framing: Framing) -> None:
         notsent_bytes = self.endpoint.limits.notsent_bytes
         self.outlet = take_over(request, self, self.endpoint.endings, notsent_bytes)
-        deflate = self._ws.compress == _FULL_WINDOW
-        self.client = Client(self.outlet, self.codec, framing, deflate=deflate)
+        self.client = Client(self.outlet, self.codec, framing, deflate=deflates(self._ws))
 
     def pause(self) -> None:
         self.client.paused = True
@@ -163,7 +161,7 @@ class Connection:
             self._drained.clear()
             await self._drained.wait()
 
-    async def run(self, shown: "Shown", remote: str) -> None:
+    async def run(self, shown: Shown, remote: str) -> None:
         """Serve the connection from after the upgrade to its end."""
         try:
             self.principal = await self._authenticate(shown, remote)
@@ -271,7 +269,7 @@ class Connection:
             self.principal = principal
             session.renewed(principal)
 
-    async def _authenticate(self, shown: "Shown", remote: str) -> Principal:
+    async def _authenticate(self, shown: Shown, remote: str) -> Principal:
         if shown.bearer is not None:
             return await self.endpoint.authenticator.by_token(shown.bearer, remote)
         if shown.cookie is not None:
@@ -388,7 +386,7 @@ class Endpoint:
                 text="a page of another origin may not connect; if it is yours, add its origin to "
                 "server.trusted_origins\n"
             )
-        codec = _codec(request)
+        codec = wanted_codec(request)
         peer = self._peers.peer(request.remote, request.headers, secure=request.secure)
         ws = web.WebSocketResponse(
             protocols=[codec.value],
@@ -407,7 +405,7 @@ class Endpoint:
         self.connections.add(connection)
         try:
             if has_room:
-                await connection.run(_shown(request, peer), peer.address)
+                await connection.run(shown(request, peer), peer.address)
             else:
                 self.turned_away_count += 1
                 await connection.turn_away(self.retry_after_s or _RETRY_S)
@@ -498,42 +496,3 @@ async def _let_go(ws: web.WebSocketResponse) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
-
-
-async def answer_deflate(request: web.Request, response: web.StreamResponse) -> None:
-    """Promise, in the answer to an upgrade, what our shared frames rely on.
-
-    aiohttp has read the client's offer and accepted it; our frames are stateless, so we say so, and
-    ask the same of the client. An `on_response_prepare` hook of the application.
-    """
-    del request
-    if (
-        isinstance(response, web.WebSocketResponse)
-        and hdrs.SEC_WEBSOCKET_EXTENSIONS in response.headers
-        and response.compress == _FULL_WINDOW
-    ):
-        response.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = _DEFLATE
-
-
-def _codec(request: web.Request) -> Codec:
-    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
-    for name in (part.strip() for part in offered.split(",")):
-        for codec in Codec:
-            if codec.value == name:
-                return codec
-    names = " or ".join(codec.value for codec in Codec)
-    raise web.HTTPBadRequest(text=f"ask for the WebSocket subprotocol {names}\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What an upgrade carries to sign in with; not to be logged."""
-
-    bearer: str | None = field(repr=False)
-    cookie: str | None = field(repr=False)
-
-
-def _shown(request: web.Request, peer: Peer) -> Shown:
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" and token else None
-    return Shown(bearer, session_cookie(request.cookies, secure=peer.secure))
