@@ -256,6 +256,19 @@ async def test_what_is_noted_while_the_database_is_away_is_stored_later_and_coun
         assert (await audit.check(0, 1_000)).fault is None
 
 
+async def test_what_is_old_goes_by_itself_and_the_rest_is_whole(tmp_path):
+    async with writing(tmp_path) as (audit, _):
+        for number in range(10):
+            await audit.record(Action(f"op{number}"))
+    async with writing(tmp_path, keep_records=3) as (audit, _):
+        await audit.record(Action("last"))
+        async with asyncio.timeout(20):
+            while len(found := await audit.read(0, 100)) > 3:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        assert [record.number for record in found] == [9, 10, 11]
+        assert (await audit.check(0, 100)).fault is None
+
+
 async def test_those_who_wait_share_transactions(tmp_path):
     async with writing(tmp_path) as (audit, _):
         async with asyncio.TaskGroup() as group:

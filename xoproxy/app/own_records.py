@@ -65,6 +65,7 @@ def _record(item: object) -> tuple[XapiClass, dict[str, object]]:
                 "name": item.name,
                 "role": item.role or _NO_ROLE,
                 "enabled": item.enabled,
+                "must_change": item.must_change,
                 "created_at": _date(item.created_at),
             }
         case Group():

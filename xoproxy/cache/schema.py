@@ -52,6 +52,7 @@ _PROXY_CLASSES: dict[str, dict[str, str]] = {
         "name": "string",
         "role": "enum",  # the name of one
         "enabled": "bool",
+        "must_change": "bool",
         "created_at": "datetime",
     },
     "group": {
