@@ -5,15 +5,27 @@ from datetime import UTC, datetime
 
 from xoproxy.app.events import OwnObjects
 from xoproxy.app.own_records import ref_of, upsert
-from xoproxy.auth import Account, ApiToken, Contents, Directory, Group, KeptGrant, Kind, Role, Scope
+from xoproxy.auth import (
+    Account,
+    ApiToken,
+    Contents,
+    Directory,
+    Group,
+    KeptGrant,
+    Kind,
+    Role,
+    Scope,
+    Tokens,
+)
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.cache.schema import SCHEMA
-from xoproxy.model import PROXY_POOL, PoolId
+from xoproxy.model import PROXY_POOL, PoolId, XapiClass
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.tokens import TokenSigner
 from xoproxy.storage import PoolConfig
 from xoproxy.ws.frames import SharedFraming
 
+TOKEN_CLASS = XapiClass("api_token")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 SECRET = "never-to-be-told"
 BOB = Account("b1", "bob", "", f"$argon2id${SECRET}", True, NOW)
@@ -94,3 +106,43 @@ def test_what_is_published_follows_the_directory():
     directory.put_account(BOB)
     directory.put_grant(GRANT)
     assert shown() == expected(BOB, Group("g1", "staff", NOW), GRANT)
+
+
+class Kept:
+    """Keeps nothing (fits `auth.TokenStore`)."""
+
+    async def add_token(self, token):
+        pass
+
+    async def revoke_token(self, token_id, at):
+        pass
+
+    async def note_token_uses(self, uses):
+        pass
+
+
+async def test_what_is_published_follows_the_tokens():
+    hub = Hub(SharedFraming(1_000), TokenSigner(b"k" * 32), lambda: None)
+    own = OwnObjects(hub, JournalBudget(1 << 20, 1 << 20, 60))
+    tokens = Tokens(Kept(), [TOKEN], lambda: NOW)  # type: ignore[arg-type]
+    tokens.follow(own)
+
+    def shown():
+        entries = hub.pools[PROXY_POOL].entries(TOKEN_CLASS)
+        return {record["id"]: record["last_used_at"] for record in map(_read, entries)}
+
+    assert shown() == {"t1": None}
+    made, text = await tokens.issue("b1", "another")
+    assert shown() == {"t1": None, made.id: None}
+    assert not any(text[4:] in str(_read(e)) for e in hub.pools[PROXY_POOL].entries(TOKEN_CLASS))
+    tokens.verify(text)
+    await tokens.note_uses()
+    assert shown() == {"t1": None, made.id: "20260102T03:04:05Z"}
+    await tokens.revoke(made.id)
+    assert shown() == {"t1": None}
+    tokens.forget("b1")
+    assert shown() == {}
+
+
+def _read(entry):
+    return json.loads(entry.raw)
