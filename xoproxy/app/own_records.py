@@ -60,52 +60,72 @@ def upsert(item: object) -> Upsert:
 def _record(item: object) -> tuple[XapiClass, dict[str, object]]:
     match item:
         case Account():
-            return USER, {
-                "id": item.id,
-                "name": item.name,
-                "role": item.role or _NO_ROLE,
-                "enabled": item.enabled,
-                "must_change": item.must_change,
-                "created_at": _date(item.created_at),
-            }
+            return USER, _user(item)
         case Group():
-            return GROUP, {
-                "id": item.id,
-                "name": item.name,
-                "users": _refs(USER, item.members),
-                "groups": _refs(GROUP, item.groups),
-                "created_at": _date(item.created_at),
-            }
+            return GROUP, _group(item)
         case Role():
-            return ROLE, {
-                "name": item.name,
-                "permissions": sorted(item.permissions),
-                "built_in": item.built_in,
-            }
+            return ROLE, _role(item)
         case KeptGrant():
             return GRANT, _grant(item)
         case ApiToken():
-            return TOKEN, {
-                "id": item.id,
-                "user": own_ref(USER, item.account_id),
-                "name": item.name,
-                "role": item.role,
-                "created_at": _date(item.created_at),
-                "last_used_at": _date(item.last_used_at),
-                "expires_at": _date(item.expires_at),
-            }
+            return TOKEN, _token(item)
         case PoolConfig():
-            return POOL_CONFIG, {
-                "id": item.id,
-                "name": item.name,
-                "url": item.url,
-                "enabled": item.enabled,
-                "uuid": item.uuid,
-                "created_at": _date(item.created_at),
-                "link": own_ref(POOL_LINK, item.id),
-            }
+            return POOL_CONFIG, _pool(item)
         case _:
             raise TypeError(f"{type(item).__name__} is no object of the proxy")
+
+
+def _user(account: Account) -> dict[str, object]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "role": account.role or _NO_ROLE,
+        "enabled": account.enabled,
+        "must_change": account.must_change,
+        "created_at": _date(account.created_at),
+    }
+
+
+def _group(group: Group) -> dict[str, object]:
+    return {
+        "id": group.id,
+        "name": group.name,
+        "users": _refs(USER, group.members),
+        "groups": _refs(GROUP, group.groups),
+        "created_at": _date(group.created_at),
+    }
+
+
+def _role(role: Role) -> dict[str, object]:
+    return {
+        "name": role.name,
+        "permissions": sorted(role.permissions),
+        "built_in": role.built_in,
+    }
+
+
+def _token(token: ApiToken) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "user": own_ref(USER, token.account_id),
+        "name": token.name,
+        "role": token.role,
+        "created_at": _date(token.created_at),
+        "last_used_at": _date(token.last_used_at),
+        "expires_at": _date(token.expires_at),
+    }
+
+
+def _pool(pool: PoolConfig) -> dict[str, object]:
+    return {
+        "id": pool.id,
+        "name": pool.name,
+        "url": pool.url,
+        "enabled": pool.enabled,
+        "uuid": pool.uuid,
+        "created_at": _date(pool.created_at),
+        "link": own_ref(POOL_LINK, pool.id),
+    }
 
 
 def _grant(grant: KeptGrant) -> dict[str, object]:
