@@ -58,21 +58,11 @@ def verify(
     back to an older state.
     """
     number, hash_ = _noted(head)
-    first, fault, found = 0, None, {"last": 0, "head": 0, "head_hash": ""}
-    while fault is None:
-        after = found["last"]
-        found = proxy.get("audit", "verify", after=str(after), limit=str(_VERIFIED_PART))
-        first = first or found["first"]
-        fault = found["fault"]
-        if found["last"] >= found["head"] or found["last"] == after:
-            break
+    first, found = _verified(proxy)
+    fault = found["fault"]
     if fault is None and number:
         fault = _differs(proxy, number, hash_)
-    value = {
-        "fault": fault,
-        "first": first,
-        "head": f"{found['head']}:{found['head_hash']}",
-    }
+    newest = f"{found['head']}:{found['head_hash']}"
 
     def show() -> None:
         if fault is not None:
@@ -80,9 +70,21 @@ def verify(
         elif not found["head"]:
             print("The log is empty.")
         else:
-            print(f"Whole from record {first} to {found['head']}.\nNewest: {value['head']}")
+            print(f"Whole from record {first} to {found['head']}.\nNewest: {newest}")
 
+    value = {"fault": fault, "first": first, "head": newest}
     return Result(value, show, Exit.OK if fault is None else Exit.FAILURE)
+
+
+def _verified(proxy: Remote) -> tuple[int, dict[str, Any]]:
+    """Verify stretch by stretch; return the oldest record's number, and what was said last."""
+    first = after = 0
+    while True:
+        found = proxy.get("audit", "verify", after=str(after), limit=str(_VERIFIED_PART))
+        first = first or found["first"]
+        if found["fault"] or found["last"] >= found["head"] or found["last"] == after:
+            return first, found
+        after = found["last"]
 
 
 def _records(proxy: Remote, since: str) -> Iterator[dict[str, Any]]:
