@@ -107,3 +107,25 @@ async def test_the_first_broken_place_is_said(xoproxy, tmp_path, statement, said
     code, out, _ = await xoproxy("verify", "--json")
     assert code == 1
     assert json.loads(out)["fault"]["number"] == int(said.split()[1].rstrip(":"))
+
+
+@pytest.mark.usefixtures("proxy")
+async def test_what_somebody_made_of_a_record_does_not_hide_the_others(xoproxy, tmp_path):
+    (path,) = tmp_path.glob("*.db")
+    with sqlite3.connect(path, timeout=10) as database:
+        database.execute("UPDATE audit SET content = 'x' WHERE number = 2")
+        database.execute("UPDATE audit SET content = '{}' WHERE number = 3")
+    database.close()
+
+    code, out, _ = await xoproxy("export", "--json")
+    assert code == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["operation"] for record in records] == [
+        "addFirstUser",
+        "(unreadable)",
+        "(unreadable)",
+        "addUser",
+    ]
+    assert (await xoproxy("verify"))[1] == (
+        "Broken at record 2: the record was changed, or the one before it was.\n"
+    )

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 from aiohttp import hdrs, web
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from xoproxy.auth import Identity
 from xoproxy.auth.audit import DONE, SIGN_IN, Action, Checked, Record
@@ -43,6 +43,7 @@ _TOLD = frozenset(
     }
 )
 """Members of bodies whose values are no secrets."""
+_UNREADABLE = "(unreadable)"
 _WAYS = {"basic": "password", "bearer": "token"}
 
 
@@ -256,8 +257,12 @@ class AuditOperations:
 
 
 def _shown(record: Record) -> AuditRecord:
-    told = msgspec.json.decode(record.content)
-    return AuditRecord(**{**told, "at": record.at}, hash=record.hash.hex())
+    place = {"number": record.number, "at": record.at, "hash": record.hash.hex()}
+    try:
+        told = msgspec.json.decode(record.content, type=dict[str, Any])
+        return AuditRecord.model_validate({**told, **place})
+    except (msgspec.DecodeError, ValidationError):  # somebody was there: see `verify`
+        return AuditRecord.model_validate({**place, "operation": _UNREADABLE, "result": ""})
 
 
 def _names(body: BaseModel | None) -> tuple[str, ...]:
