@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import stat
+import sys
 import threading
 
 import pytest
@@ -86,6 +87,12 @@ def test_bad_urls_are_named_without_their_password(url, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
         open_database(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_without_its_package_postgresql_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'xoproxy\[postgresql\]'"):
+        open_database("postgresql://u:hunter2@h/d")
 
 
 async def test_an_unreachable_database_is_told_in_one_sentence(place):
