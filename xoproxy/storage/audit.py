@@ -68,7 +68,7 @@ class StoredAudit:
                 if rows:
                     await connection.execute(insert(audit), rows)
                     await self._put_end(connection, Ends.HEAD, records[-1].place)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError) as error:  # TimeoutError is one
             raise NotStored(type(error).__name__) from error
 
     async def read(self, after: int, limit: int) -> list[Record]:
@@ -123,7 +123,7 @@ class StoredAudit:
         try:
             async with self._database.writing() as connection:
                 return await self._let_go(connection, keep, before)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError) as error:  # TimeoutError is one
             raise NotStored(type(error).__name__) from error
 
     async def _let_go(self, connection: AsyncConnection, keep: int, before: datetime) -> bool:
