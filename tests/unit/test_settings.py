@@ -65,7 +65,7 @@ def test_lists_are_separated_by_commas(monkeypatch):
             "write an address or a network like 10.0.0.0/8, not 'front'",
         ),
         ("XOPROXY_ACCOUNTS__SESSION_S", "7200", "session_idle_s must not exceed session_s"),
-        ("XOPROXY_ACCOUNTS__SESSION_IDLE_S", "0", "greater than or equal to 60"),
+        ("XOPROXY_ACCOUNTS__SESSION_IDLE_S", "0", "greater than or equal to 300"),
         ("XOPROXY_SERVER__PROT", "1", "unknown setting XOPROXY_SERVER__PROT; did you mean 'port'?"),
         ("XOPROXY_SERVER__PORT", "many", "bad setting XOPROXY_SERVER__PORT: input should be"),
         ("XOPROXY_SERVER__PORT", "65536", "less than or equal to 65535"),
