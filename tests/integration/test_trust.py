@@ -124,7 +124,16 @@ async def test_the_pool_itself_tells_the_certificates_of_its_other_hosts(pool):
     async with world() as w:
         made = await w.ask("POST", "pools", 201, **LAB, url=pool.url, fingerprint=fingerprint(pool))
         hosts = await w.all_pinned(made["id"])
+        recorded: set[str] = set()
+        async with asyncio.timeout(20):
+            while len(recorded) < 2:
+                for record in await w.ask("GET", "audit"):
+                    if record["operation"] == "learnCertificates":
+                        assert record["object"] == f"/pools/{made['id']}"
+                        recorded |= set(record["details"]["hosts"])
+                await asyncio.sleep(0.05)
 
+    assert recorded < {host["host"] for host in hosts}
     assert len(hosts) == 3
     assert all(host["accepted"] == host["shown"]["fingerprint"] for host in hosts)
     assert len({host["accepted"] for host in hosts}) == 3

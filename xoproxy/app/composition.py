@@ -165,7 +165,15 @@ async def _serving(
         administration = Administration(directory, storage.directory, known.passwords, endpoint)
         objects = Objects(storage.pools, supervisor.store)
         registry = Registry(
-            storage.pools, supervisor, hub, endpoint, own, budget, histories, settings.pool_link
+            storage.pools,
+            supervisor,
+            hub,
+            endpoint,
+            own,
+            budget,
+            histories,
+            settings.pool_link,
+            audit,
         )
 
         def live() -> Iterable[PoolId]:

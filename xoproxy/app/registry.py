@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from yarl import URL
 
+from xoproxy.app.audited import Audit
 from xoproxy.app.events import OwnObjects
+from xoproxy.auth.audit import Action
 from xoproxy.cache.journal import JournalBudget
 from xoproxy.errors import ErrorCode, PoolUnreachable, RequestRefused
 from xoproxy.model import PoolId
@@ -52,7 +54,9 @@ class Registry:
         budget: JournalBudget,
         histories: Histories,
         settings: PoolLinkSettings,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._ca_path = settings.ca_file
         self._connect_timeout_s = settings.connect_timeout_s
         self._histories = histories
@@ -162,10 +166,12 @@ class Registry:
             learnt = await self._supervisor.learnt()
             async with self._lock:
                 with suppress(RequestRefused):  # removed meanwhile
+                    known = await self._find(learnt.pool)
                     stored = await self._stored.change(
                         learnt.pool, uuid=learnt.uuid, pins=learnt.pins
                     )
                     self._own.changed([stored], ())
+                    self._note_learnt(known, stored)
 
     async def remove(self, pool_id: PoolId) -> None:
         async with self._lock:
@@ -187,6 +193,13 @@ class Registry:
             for pool in await self._stored.list()
             if pool.enabled and not self._supervisor.store(pool.id).loaded
         ]
+
+    def _note_learnt(self, before: StoredPool, after: StoredPool) -> None:
+        """Have it recorded that certificates were accepted that nobody looked at."""
+        hosts = [host for host, pin in after.pins.items() if before.pins.get(host) != pin]
+        if hosts:
+            about, details = f"/pools/{after.id}", {"hosts": sorted(hosts)}
+            self._audit.note(Action("learnCertificates", about=about, details=details))
 
     async def _pins_of(self, url: URL, fingerprint: str | None) -> dict[str, str]:
         """Return what to pin for the host of a new pool.
