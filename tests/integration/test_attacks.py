@@ -83,7 +83,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
 async def test_guessing_passwords_is_slowed_down_by_every_door(tmp_path):
     """Who guesses by HTTP has no more guesses by WebSocket."""
     async with target(tmp_path) as t, ClientSession() as stranger:
-        statuses = []
+        statuses, wait = [], None
         for number in range(7):
             guess = {"Authorization": encode_basic_auth("admin", f"guess {number}")}
             async with stranger.get(f"{t.url}/api/v1/me", headers=guess) as reply:
@@ -156,7 +156,7 @@ async def test_a_foreign_page_can_neither_change_anything_nor_listen(tmp_path, o
                 ("DELETE", "session", {}),
             ):
                 url = f"{t.url}/api/v1/{path}"
-                sent = {"data": b'{"name": "x"}', "headers": {**headers, **more}}
+                sent: dict[str, Any] = {"data": b'{"name": "x"}', "headers": {**headers, **more}}
                 async with (
                     ClientSession() as page,
                     page.request(method, url, **sent) as reply,
