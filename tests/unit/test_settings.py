@@ -154,7 +154,9 @@ def test_every_setting_is_documented_with_its_reason():
 
 def test_every_number_has_its_unit_in_its_name_or_meaning():
     units = re.compile(r"_(s|ms|bytes)$")
-    words = re.compile("Bytes|Seconds|Milliseconds|[Cc]alls|Connections|Lists|Subscriptions|Views")
+    words = re.compile(
+        "Bytes|Seconds|Milliseconds|Days|Records|[Cc]alls|Connections|Lists|Subscriptions|Views"
+    )
     for model in GROUPS.values():
         for name, field in model.model_fields.items():
             if field.annotation in {int, float} and name != "port":
