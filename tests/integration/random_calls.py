@@ -35,6 +35,8 @@ LEFT_OUT = frozenset(
         "event.unregister",
         "host.destroy",
         "host.emergency_ha_disable",
+        "host.get_server_localtime",
+        "host.get_servertime",
         "host.local_management_reconfigure",
         "host.management_disable",
         "host.management_reconfigure",

@@ -115,6 +115,9 @@ class Document:
     subscriptions: set[Any] = field(default_factory=set)
     resets: list[str] = field(default_factory=list)
     patch_count: int = 0
+    """Without those that led to other rights, which no rate holds back."""
+    was_patched: bool = False
+    """Whether its last message was the end of a patch."""
     claim: str = ""
     """Of a comparison: digests are "due", were "said" or "spoilt", or the answer is "coming"."""
     buckets: int = 0
@@ -258,6 +261,7 @@ class Replica:
                 document.untold = False
                 if self.moved is not None:
                     self.moved(document)
+            document.was_patched = False
         handler(message)
 
     def _on_welcome(self, message: dict[str, Any]) -> None:
@@ -391,6 +395,7 @@ class Replica:
             self._apply(document, operation)
         document.position = span[1]
         document.patch_count += 1
+        document.was_patched = True
         self._tell(document)
 
     def _apply(self, document: Document, operation: dict[str, Any]) -> None:
@@ -436,6 +441,8 @@ class Replica:
         if document.parts is not None or message["seq"] != document.position:
             document.complete = False  # the way is lost: a reset must follow
         document.view = message["as"]
+        document.patch_count -= document.was_patched
+        document.was_patched = False
         document.token = None
         document.must_move = False
         self.documents[document.view] = document

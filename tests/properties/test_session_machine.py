@@ -353,6 +353,20 @@ class Storm:
             )
 
 
+def test_other_rights_act_at_once_whatever_the_rate():
+    scene = Scene(**{name: sizes[0] for name, sizes in _SIZES.items()})
+    rng = random.Random(1)
+    scene.commit("p", [("all", name, world.random_record(rng, name)) for name in world.OBJECTS])
+    peer = scene.connect(binary=False, deflate=False, rights=world.EVERYTHING, room=None)
+    scene.subscribe(peer, world.Question(("*",), None, (), rate=0.7))
+    scene.flush(MANY)
+    for rights in world.RIGHTS[1:]:
+        scene.change_rights(peer, rights)
+        scene.flush(5)
+        scene.flush(5)
+    scene.end()
+
+
 @given(st.integers(0, 2**32), st.integers(1, 400))
 @settings(max_examples=_share(1))
 def test_no_storm_leaves_a_client_astray(seed, length):
