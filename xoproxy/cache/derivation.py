@@ -7,7 +7,7 @@ brings changes to views (sessions/routing.py) both follow it, and must: whoever 
 by its anchors is told of its changes by them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -119,11 +119,6 @@ def with_anchors(state: State, ref: Ref) -> Iterator[Entry]:
                 if anchor.ref not in seen:
                     seen.add(anchor.ref)
                     queue.append(anchor.ref)
-
-
-def goes_with(state: State, entry: Entry, granted: Callable[[Entry], bool]) -> bool:
-    """Tell whether an object, or one that it goes with, is granted."""
-    return any(map(granted, with_anchors(state, entry.ref)))
 
 
 _POINTING: dict[XapiClass | None, tuple[str, ...]] = {}
