@@ -100,5 +100,6 @@ def test_the_past_has_its_own_anchors(store):
 def test_what_goes_with_an_object_goes_with_it_at_any_remove(store):
     state = State(store, store.seq)
     vm = state.get(ref("vm"))
+    assert vm is not None
     assert {ref(name) for name in WITH_VM} <= set(with_dependents(state, vm))
     assert ref("vdi") not in set(dependents(state, vm)), "it goes with the disk's device only"
