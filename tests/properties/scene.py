@@ -134,6 +134,8 @@ class Peer:
     asked: dict[int, Any] = field(default_factory=dict)
     asked_ever: dict[int, tuple[Any, float]] = field(default_factory=dict)
     """Every subscription that there was, and when it was made."""
+    everywhere: set[int] = field(default_factory=set)
+    """The subscriptions that are of all pools."""
     shown_by: dict[int, set[int]] = field(default_factory=dict)
     """View -> all the subscriptions that have shown it."""
     unread_rights: set[tuple[str, Visibility | None]] = field(default_factory=set)
@@ -378,6 +380,8 @@ class Scene:
         peer.replica.will_subscribe(id_, question, list(documents), compare=compare)
         peer.request(type="subscribe", id=id_, query=question.query(pools), resume=points)
         self._drop_if_refused(peer, id_, pools)
+        if pools is None:
+            peer.everywhere.add(id_)
         self.check()
 
     def _drop_if_refused(self, peer: Peer, id_: int, pools: list[str] | None) -> None:
@@ -630,6 +634,7 @@ class Scene:
                 continue
             peer.read()
             assert set(peer.replica.documents) == set(peer.client.members)
+            self._check_pools(peer)
             for number, document in peer.replica.documents.items():
                 member = peer.client.members[number]
                 assert document.subscriptions == member.subscriptions <= set(peer.asked)
@@ -641,6 +646,13 @@ class Scene:
                 assert not document.untold
                 self._check_position(member, document)
                 self._check_present(peer, document)
+
+    def _check_pools(self, peer: Peer) -> None:
+        """Who asked for all pools is shown those that he may see, and no others."""
+        there = {n for n in POOLS if self.pools[n].is_there and peer.rights(n) is not None}
+        for id_ in peer.everywhere & peer.asked.keys():
+            documents = peer.replica.documents.values()
+            assert {d.pool for d in documents if id_ in d.subscriptions} == there
 
     def _check_position(self, member: Member, document: Document) -> None:
         assert document.position == member.group.position
