@@ -56,7 +56,7 @@ class TestScopes:
             (by_filter("tags:test power_state:Halted"), OF_B),
             (by_filter("!power_state:Running"), OF_B | {"a-then"}),
         ],
-        ids=str,
+        ids=lambda value: str(value) if isinstance(value, Scope) else str(len(value)),
     )
     def test_reach_what_they_name_and_what_goes_with_it(self, store, scope, expected):
         assert seen(store, rights(given(scope))) == expected
