@@ -146,6 +146,7 @@ async def test_addresses_that_are_none_are_refused(http, url, message):
         ({"password": ""}, "password: "),
         ({"password": ["hunter2"]}, "password: "),
         ({"username": None}, "username: "),
+        ({"username": "a\0b"}, "username: must not hold the character NUL"),
         ({"enabled": True}, "enabled: there is no such member"),
         ({"id": "mine"}, "id: there is no such member"),
     ],

@@ -432,6 +432,7 @@ async def test_grants_that_cannot_be_are_refused(admin, bob, paris):
             f"the pool has no object with uuid '{uuid(9)}'",
         ),
         ({"scope": {"kind": "tag", "value": ""}}, 400, "scope.value: "),
+        ({"scope": {"kind": "tag", "value": "a\0b"}}, 400, "scope.value: must not hold"),
         ({"scope": {"kind": "filter", "value": "a:b:("}}, 400, ""),
         ({"scope": {"kind": "filter", "value": "no_such_field:x"}}, 400, ""),
         ({"scope": {"kind": "filter", "value": "web"}}, 400, "the filter of a grant names a field"),

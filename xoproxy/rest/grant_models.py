@@ -2,13 +2,15 @@
 
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from xoproxy.auth import VIEW, Kind
 from xoproxy.rest.names import Named
-from xoproxy.rest.operations import Answer, Body, Moment, Name
+from xoproxy.rest.operations import Answer, Body, Moment, Name, without_nul
 
-_LONG = 2000
+_Value = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000), AfterValidator(without_nul)
+]
 _VALUE = "An object's uuid, a tag, or a filter"
 _NEEDED = {
     Kind.EVERYTHING: frozenset[str](),
@@ -24,9 +26,7 @@ class ScopeGiven(Body):
 
     kind: Kind
     pool: Name | None = Field(None, description="Of a pool or an object: name or id")
-    value: Annotated[str, StringConstraints(min_length=1, max_length=_LONG)] | None = Field(
-        None, description=_VALUE
-    )
+    value: _Value | None = Field(None, description=_VALUE)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

@@ -24,6 +24,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def without_nul(text: str) -> str:
+    """Refuse the one character that not every database can keep."""
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not hold control characters or line breaks")

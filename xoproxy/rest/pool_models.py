@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
-from xoproxy.rest.operations import Answer, Body, Moment, Name
+from xoproxy.rest.operations import Answer, Body, Moment, Name, without_nul
 
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?")
 _URL_SHAPE = "must look like https://xcp1.example.com or http://192.0.2.7:8080"
@@ -78,7 +78,9 @@ def fingerprint_text(text: str) -> str:
 
 
 PoolUrl = Annotated[str, StringConstraints(max_length=500), AfterValidator(pool_url)]
-Username = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Username = Annotated[
+    str, StringConstraints(min_length=1, max_length=255), AfterValidator(without_nul)
+]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 Fingerprint = Annotated[str, StringConstraints(max_length=200), AfterValidator(fingerprint_text)]
 
