@@ -77,7 +77,8 @@ class Serving:
             return await self.process.wait()
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        lines = map(json.loads, self._log.read_text().splitlines())
+        whole, _, _ = self._log.read_text().rpartition("\n")  # the last line is being written
+        lines = map(json.loads, whole.splitlines())
         return [line for line in lines if line["event"] == event]
 
     async def api(self, method: str, path: str, **body: Any) -> Any:

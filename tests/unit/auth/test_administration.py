@@ -62,7 +62,7 @@ class World:
         stored = Directory(await self.storage.directory.contents()).contents
         now = self.directory.contents
         return all(
-            sorted(map(repr, a)) == sorted(map(repr, b))
+            set(a) == set(b)
             for a, b in (
                 (stored.accounts, now.accounts),
                 (stored.groups, now.groups),

@@ -113,7 +113,7 @@ def test_any_loop_can_begin_and_end_processes(loop_factory):
         before = pids()
         async with serving(answer=None) as (url, requests), carrier() as made:
             with pytest.raises(TimeoutError):
-                await post(made, url, patience_s=0.5)
+                await post(made, url, patience_s=3)
             await until(lambda: pids() == before)
             assert len(requests) == 1
         async with serving() as (url, _), carrier() as made:
