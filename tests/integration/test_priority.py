@@ -13,7 +13,7 @@ from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
 
 RECEIVE_BUFFER = 16_384
-AHEAD_AT_MOST = 200_000
+AHEAD_AT_MOST = 400_000
 """Bytes that may stand before an answer: what the kernel holds on both sides, and a few chunks."""
 SMALL = {"classes": ["pool"], "fields": {"pool": ["name_description"]}}
 LARGE = {"classes": ["*"]}

@@ -234,10 +234,16 @@ async def _serving(
         finally:
             await runner.cleanup()
             await supervisor.close()
-            for task in background:
-                task.cancel()
+            await _end(background, storage)
             await known.write()
     await histories.close(live)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]], storage: Storage) -> None:
+    async with storage.database.at_rest():
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0)  # for them to hear of it
 
 
 async def _first_account(

@@ -22,6 +22,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, claim: postgresql.Claim | None = None) -> None:
         self._engine = engine
         self._claim = claim
+        self._writer = asyncio.Lock()
 
     @asynccontextmanager
     async def reading(self, timeout_s: float = TIMEOUT_S) -> AsyncIterator[AsyncConnection]:
@@ -41,7 +42,7 @@ class Database:
             timeout_s: for all of it.
             migrates: whether it changes tables (`migrate`); foreign keys may not act in it.
         """
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s), self._writer:
             if self._claim is not None:
                 await self._claim.renew()
             async with self._engine.connect() as connection:
@@ -50,6 +51,16 @@ class Database:
                     if self._claim is not None:
                         await self._claim.check(connection)
                     yield connection
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Wait until nobody writes, and let nobody begin before the block ends.
+
+        A task that is cancelled while it writes may leave its transaction open in a thread, and
+        SQLite locked for those who write last: tasks are cancelled in here.
+        """
+        async with self._writer:
+            yield
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:

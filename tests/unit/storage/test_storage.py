@@ -157,6 +157,23 @@ async def test_a_failed_transaction_leaves_nothing(place):
         assert (await storage.directory.contents()).accounts == ()
 
 
+async def test_who_is_cancelled_while_nobody_writes_leaves_the_database_free(place):
+    async def write_on_and_on(storage):
+        while True:
+            await storage.directory.put_account(account())
+
+    async with place.open() as storage:
+        for turn in range(20):
+            writer = asyncio.get_running_loop().create_task(write_on_and_on(storage))
+            await asyncio.sleep(0.001 * turn)
+            async with storage.database.at_rest():
+                writer.cancel()
+                await asyncio.sleep(0)
+            await storage.directory.put_account(account("bob", "b"))
+            await asyncio.wait([writer])
+        assert len((await storage.directory.contents()).accounts) == 2
+
+
 async def test_concurrent_writers_all_succeed(place):
     async with place.open() as storage, place.open() as second:  # as two processes would
         async with asyncio.TaskGroup() as tasks:
