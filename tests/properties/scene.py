@@ -225,6 +225,8 @@ class Scene:
         """By the number of a view."""
         self._keys: dict[tuple[str, str, str], str] = {}
         self._seen_ever: dict[tuple[str, Visibility], tuple[set[str], int]] = {}
+        self._gone: dict[str, list[world.Pool]] = {name: [] for name in POOLS}
+        """All states of pools before they began anew: they may still be on their way."""
         """What could be seen of a pool under some rights, and in how many of its states."""
         self._flushing: Iterator[None] | None = None
         self._marking: Iterator[None] | None = None
@@ -243,8 +245,9 @@ class Scene:
     def _add_pool(self, name: str) -> None:
         self._epoch_count += 1
         store = Store(PoolId(name), f"epoch{self._epoch_count}", self.budget)
+        if name in self.pools:
+            self._gone[name] += self.pools[name].model.past.values()
         self.pools[name] = Pool(world.Model(name), store)
-        self._forget_what_was_seen(name)
         self.hub.add_pool(store)
 
     def commit(self, name: str, batch: Any, relisted: Sequence[str] = ()) -> None:
@@ -576,7 +579,7 @@ class Scene:
     def _seen(self, name: str, rights: Visibility) -> set[str]:
         """Return the traces of all that could be seen of a pool under some rights, ever."""
         seen, known = self._seen_ever.get((name, rights), (set(), 0))
-        states = list(self.pools[name].model.past.values())
+        states = [*self._gone[name], *self.pools[name].model.past.values()]
         for state in states[known:]:
             for reference in state:
                 record = world.permitted(state, rights, reference)
@@ -584,13 +587,6 @@ class Scene:
                     seen.update(world.traces(reference + canonical(record)))
         self._seen_ever[name, rights] = seen, len(states)
         return seen
-
-    def _forget_what_was_seen(self, name: str) -> None:
-        """The pool begins anew; what was seen of it may still be on its way."""
-        self._seen_ever = {
-            key: (seen, 0) if key[0] == name else (seen, known)
-            for key, (seen, known) in self._seen_ever.items()
-        }
 
     def _check_document(self, peer: Peer, document: Document) -> None:
         """A document stands at a position: it is the projection of the pool as it was there."""
