@@ -81,7 +81,7 @@ soak-clients: $(VENV)/.dev
 
 STEPS ?= 1000000
 soak-steps: $(VENV)/.dev
-	$(BIN)/python -m tests.soak.storms --steps $(STEPS)
+	$(BIN)/python -m tests.soak.storms --steps $(STEPS) $(if $(SEED),--seed $(SEED))
 
 SECONDS ?= 600
 fuzz: $(VENV)/.dev
