@@ -156,15 +156,8 @@ class Directory:
 
     def members_of(self, group_id: str) -> set[str]:
         """Return the ids of all accounts in a group, by itself or through other groups."""
-        found: set[str] = set()
-        queue, seen = [group_id], {group_id}
-        while queue:
-            group = self._groups.get(queue.pop())
-            if group is not None:
-                found |= group.members
-                queue += group.groups - seen
-                seen |= group.groups
-        return found
+        groups = [self._groups[id_] for id_ in self._inner([group_id]) if id_ in self._groups]
+        return set().union(*(group.members for group in groups))
 
     def rights(self, account_id: str, within: str = "") -> Rights:
         """Return what an account may; nothing if there is none, or it is disabled.
@@ -268,27 +261,30 @@ class Directory:
 
     def would_be_circular(self, group: Group) -> bool:
         """Tell whether a group would be in itself if it held these groups."""
-        queue, seen = list(group.groups), set(group.groups)
+        return group.id in self._inner(group.groups)
+
+    def _inner(self, group_ids: Iterable[str]) -> set[str]:
+        """Return these groups and all that are in them, by themselves or through others."""
+        queue = list(group_ids)
+        seen = set(queue)
         while queue:
-            inner = queue.pop()
-            if inner == group.id:
-                return True
-            held = self._groups[inner].groups if inner in self._groups else frozenset()
-            queue += held - seen
-            seen |= held
-        return False
+            group = self._groups.get(queue.pop())
+            if group is not None:
+                queue += group.groups - seen
+                seen |= group.groups
+        return seen
 
     def _rights_of(self, account: Account, bound: Role | None) -> Rights:
-        grants = tuple(self._grants_of(account))
-        groups = frozenset(group.id for group in self.groups_of(account.id))
+        groups = {group.id: f"group {group.name}" for group in self.groups_of(account.id)}
+        grants = tuple(self._grants_of(account, groups))
         ids = frozenset(grant.id for grant in grants if grant.id)
-        return Rights(grants, bound, Belongings(account.id, groups, ids))
+        return Rights(grants, bound, Belongings(account.id, frozenset(groups), ids))
 
-    def _grants_of(self, account: Account) -> Iterator[Grant]:
+    def _grants_of(self, account: Account, groups: Mapping[str, str]) -> Iterator[Grant]:
+        """Name what an account has, by itself or by its groups (id -> whom a grant is to)."""
         user = f"user {account.name}"
         if account.role in self._roles:
             yield Grant("", user, self._roles[account.role], EVERYTHING)
-        groups = {group.id: f"group {group.name}" for group in self.groups_of(account.id)}
         for grant in self._grants.values():
             to = user if grant.account_id == account.id else groups.get(grant.group_id)
             if to is not None:

@@ -29,7 +29,7 @@ import msgspec
 
 from xoproxy.auth.own_objects import Belongings, OwnSight, Pools
 from xoproxy.auth.permissions import ALL, SECRETS, VIEW, Role
-from xoproxy.cache.derivation import anchors, dependents, with_dependents
+from xoproxy.cache.derivation import anchors, dependents, with_anchors, with_dependents
 from xoproxy.cache.diff import split
 from xoproxy.cache.filter import Filter, FilterError, parse_filter
 from xoproxy.cache.filter_syntax import terms_of
@@ -73,7 +73,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """On what a grant is; `scope()` makes one that holds together.
+    """On what a grant is.
 
     Args:
         pool: of a pool or an object, None otherwise.
@@ -343,16 +343,9 @@ class Rights:
             for grant in self._about(permission):
                 if grant.deny is deny:
                     reach = Reach.of([grant.scope], state.pool)
-                    queue, seen = [entry], {entry.ref}
-                    while queue:
-                        here = queue.pop(0)
-                        if reach.has(here):
-                            yield grant, here
-                            break
-                        for anchor in anchors(state, here):
-                            if anchor.ref not in seen:
-                                seen.add(anchor.ref)
-                                queue.append(anchor)
+                    on = next(filter(reach.has, with_anchors(state, entry.ref)), None)
+                    if on is not None:
+                        yield grant, on
 
     def _about(self, permission: str) -> list[Grant]:
         """Return the grants that say something about a permission; none if it is out of bound."""

@@ -109,10 +109,10 @@ def with_dependents(state: State, entry: Entry) -> Iterator[Ref]:
 
 
 def with_anchors(state: State, ref: Ref) -> Iterator[Entry]:
-    """Walk from an object to all that it goes with, itself first."""
+    """Walk from an object to all that it goes with, the nearest first: itself."""
     queue, seen = [ref], {ref}
-    while queue:
-        entry = state.get(queue.pop())
+    for here in queue:  # it grows
+        entry = state.get(here)
         if entry is not None:
             yield entry
             for anchor in anchors(state, entry):
