@@ -1,26 +1,23 @@
 """What somebody tries who means harm, against a whole proxy: one attack, one test."""
 
 import asyncio
-import io
 import json
-import logging
 import os
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
-import structlog
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, encode_basic_auth
 
+from tests.integration.logs import logged
 from tests.integration.support import JSON, MSGPACK, PASSWORD, connected, fast_settings
 from xoproxy import app
 from xoproxy.simulator.estate import generate
 from xoproxy.simulator.pool import SimulatedPool
-from xoproxy.telemetry import configure_logging
 
 ADMIN = {"Authorization": encode_basic_auth("admin", PASSWORD)}
 COOKIE = "xoproxy_session"
@@ -61,23 +58,6 @@ async def target(directory: Path) -> AsyncIterator[Target]:
     settings = fast_settings(directory)
     async with app.running(settings) as proxy, ClientSession(headers=ADMIN) as http:
         yield Target(proxy.url, directory, http)
-
-
-@contextmanager
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Have everything logged, at the most talkative, into what is yielded."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
-    configure_logging("json", "debug")
-    try:
-        yield written
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-        monkeypatch.undo()
 
 
 async def test_guessing_passwords_is_slowed_down_by_every_door(tmp_path):

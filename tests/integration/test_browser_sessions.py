@@ -1,24 +1,21 @@
 """Cookies from signing in to signing out: over real sockets, with a browser's headers."""
 
 import asyncio
-import io
 import json
-import logging
 import os
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-import structlog
 from aiohttp import ClientSession
 from yarl import URL
 
+from tests.integration.logs import logged
 from tests.integration.support import JSON, PASSWORD, Client, fast_settings
 from xoproxy import app
 from xoproxy.settings import AccountsSettings
-from xoproxy.telemetry import configure_logging
 
 ADMIN = {"username": "admin", "password": PASSWORD}
 PLAIN, PROTECTED = "xoproxy_session", "__Host-xoproxy"
@@ -453,23 +450,6 @@ async def test_an_unknown_name_is_refused_just_as_a_known_one(proxy):
 
 
 # Secrets
-
-
-@contextmanager
-def logged(monkeypatch):
-    """Have everything logged, as in production, into what is yielded."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
-    configure_logging("json", "debug")
-    try:
-        yield written
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-        monkeypatch.undo()
 
 
 async def test_no_secret_is_logged_or_told(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from xoproxy.auth.identity import (
 from xoproxy.auth.passwords import Passwords, random_password
 from xoproxy.auth.throttle import Throttle, Throttled
 from xoproxy.auth.tokens import Tokens
-from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
+from xoproxy.errors import ErrorCode, Unauthorized
 
 FIRST_ACCOUNT = "admin"
 _NAME_LENGTH = 255
@@ -127,16 +127,9 @@ class Accounts:
         with self._counted("session"):
             return self._sessions.verify(text)[1]
 
-    def unlock(self, account_id: str) -> None:
-        """Forget what failed for an account.
-
-        Raises:
-            RequestRefused: NOT_FOUND.
-        """
-        account = self._directory.accounts.get(account_id)
-        if account is None:
-            raise RequestRefused(ErrorCode.NOT_FOUND, f"there is no user {account_id!r}")
-        self._throttle.unlock(account.name)
+    def unlock(self, name: str) -> None:
+        """Forget what failed for a name."""
+        self._throttle.unlock(name)
 
     def is_locked(self, name: str) -> bool:
         """Tell whether a name has to wait where it never signed in before (auth/throttle.py)."""

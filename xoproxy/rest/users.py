@@ -224,7 +224,7 @@ class Users:
 
     async def _unlock(self, request: Request) -> UserInfo:
         account = self._found(request)
-        self._accounts.unlock(account.id)
+        self._accounts.unlock(account.name)
         _log.info("user unlocked", account=account.name, user=request.identity.name)
         return self._info(account)
 
