@@ -151,9 +151,10 @@ class Clients:
             pass
         group = first.members[number].group
         for client in self._clients:
-            member = client.members[number] = Member(client, group, group.position)
+            member = Member(client, group, group.position)
+            client.add(member)
             group.members.add(member)
-            group.current[member] = None
+            group.admit(member)
         self._hub.disconnected(first)
         self._meter.watch(self._hub, "committed", _ROUTE)
         self._meter.watch_steps(group, "advance", _ADVANCE)

@@ -80,7 +80,7 @@ class Outlet:
         assert self.may_write_anyway or not self.client.paused, "written to a client that is full"
         self.waiting.append(data)
         if self.room is not None and sum(map(len, self.waiting)) > self.room:
-            self.client.paused = True
+            self.client.pause()
 
     def close(self, code: int, reason: str) -> None:
         del code, reason

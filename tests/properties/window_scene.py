@@ -166,7 +166,10 @@ class WindowScene(Scene):
             super()._check_position(member, document)
             return
         group = member.group
-        assert member in (group.current if document.position == group.position else group.ahead)
+        if document.position == group.position:
+            assert member.is_current
+        else:
+            assert member in group.ahead
 
     def _check_present(self, peer: Peer, document: Document) -> None:
         if document.pool is not None:

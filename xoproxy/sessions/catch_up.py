@@ -148,7 +148,7 @@ class CatchUp:
         """Tell whether nothing can be done for a member now, or need not be."""
         if member.left or member.client.paused:
             return True
-        if member.is_waiting or member in member.group.current:
+        if member.is_waiting or member.lane is not None:
             return True
         return member.target is not None and self._moves.merge(member, member.target)
 

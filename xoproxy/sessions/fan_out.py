@@ -1,22 +1,23 @@
-"""Frames on their way to all who stand where they begin; the hottest loops that we have."""
+"""Frames on their way to all who stand where they begin; the hottest loop that we have."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from xoproxy.sessions.counters import Counters
-from xoproxy.sessions.frame import Delivery
+from xoproxy.sessions.frame import Delivery, Frame
+from xoproxy.sessions.lanes import Lane
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.pacing import Pacing
 from xoproxy.sessions.window_group import SharedView
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Round:
-    """A frame's way to the members that stood where the group was before it moved on."""
+    """A frame's way to the lanes that stood where the group was before it moved on."""
 
-    group: SharedView
+    cursor: int
     delivery: Delivery
-    members: list[Member] = field(default_factory=list)
+    lanes: list[Lane]
 
 
 class FanOut:
@@ -44,60 +45,63 @@ class FanOut:
         self._gathered: dict[Client, None] = {}
 
     def offer(self, group: SharedView, cursor: int) -> None:
-        """Have the current members of a group that moved on get what leads on from `cursor`."""
-        if group.current:
-            delivery = group.patch_from(cursor)
-            members = group.release(cursor)
-            if group.paced:
-                members = self._pacing.hold(members)
-            self._rounds.append(_Round(group, delivery, members))
+        """Have those who stand at `cursor`, where a group no longer is, get what leads on."""
+        self._pacing.hold(group)
+        lanes = group.lanes.at(cursor)
+        if lanes:
+            self._rounds.append(_Round(cursor, group.patch_from(cursor), lanes))
 
     def steps(self) -> Iterator[None]:
         """Write each frame (or a patch's parts) to all who wait for it."""
-        room = self._slice_clients
+        served = 0
         for round_ in self._rounds:
-            start = 0
-            while start < len(round_.members):
-                members = round_.members[start : start + room]
-                self._write_to(members, round_)
-                start += len(members)
-                room -= len(members)
-                if not room:
+            for lane in round_.lanes:
+                if served and served + len(lane) > self._slice_clients:
                     yield
-                    room = self._slice_clients
+                    served = 0
+                if lane.position == round_.cursor:  # otherwise it began anew meanwhile
+                    served += len(lane)
+                    self._lead_on(lane, round_.delivery)
+        if served:
+            yield
         yield from self._write_gathered()
 
-    def _write_to(self, members: list[Member], round_: _Round) -> None:
-        """Write one frame to some of its members."""
-        current, frames = round_.group.current, round_.delivery.frames
-        single = len(frames) == 1
-        frame = frames[0]
-        plain = frame.wire(deflate=False)
-        written = 0
-        for member in members:
-            client = member.client
-            if client.paused or member.away or not single:
-                self._park(member)
-                continue
-            data = frame.wire(deflate=True) if client.deflate else plain
-            if len(client.members) > 1:
-                client.gather(member, data)
-                self._gathered[client] = None
-            else:
-                client.put(data)
-            current[member] = None
-            written += 1
+    def _lead_on(self, lane: Lane, delivery: Delivery) -> None:
+        """Bring a lane to where a delivery leads."""
+        if len(delivery.frames) > 1:
+            self._catch_up(lane.clear())
+            return
+        frame = delivery.frames[0]
+        puts = list(lane.swift.values())
+        written = len(puts) + self._write_with_a_look(lane, frame)
+        data = frame.wire(deflate=lane.deflate)
+        for put in puts:
+            put(data)
+        lane.position = delivery.to
         self._counters.frames += written
         self._counters.bytes += frame.size * written
 
-    def _park(self, member: Member) -> None:
-        """Leave a member at its cursor; it goes on when its socket has drained."""
-        if member.away or member.client.closed:
-            return
-        if member.client.paused:
-            self._counters.parked += 1
-        else:
-            self._catch_up([member])
+    def _write_with_a_look(self, lane: Lane, frame: Frame) -> int:
+        """Write a frame to those who are not swift; return how many got it.
+
+        Who cannot take it is left where he stands, and goes on when his socket has drained.
+        """
+        data = frame.wire(deflate=lane.deflate)
+        written = 0
+        for member in list(lane.others):
+            client = member.client
+            if client.paused:
+                lane.remove(member)
+                self._counters.parked += not client.closed
+                continue
+            if len(client.members) > 1:
+                client.gather(member, lane.position, data)
+                self._gathered[client] = None
+            else:
+                lane.trust(member)
+                client.put(data)
+            written += 1
+        return written
 
     def _write_gathered(self) -> Iterator[None]:
         """One write per client and flush, however many of its views changed."""

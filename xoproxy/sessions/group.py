@@ -2,9 +2,9 @@
 
 Theory of operation. A group stands at a `position`: the end of the last batch that changed what it
 shows. It has `scanned` the pool's history further than that: what lies between changed nothing in
-it. Its up-to-date members (`current`) all stand at `position`, so one frame serves them all, and
-their cursor need not be stored one by one. `advance` reads the history that is new, and if it
-shows, makes the frames from the old position to the new one.
+it. Its up-to-date members all stand at `position`, side by side in `lanes`, so one frame serves
+them all, and their cursor need not be stored one by one. `advance` reads the history that is new,
+and if it shows, makes the frames from the old position to the new one.
 
 A member that fell behind stands at a cursor of its own. When its socket drains it gets one patch
 from there to `position`: the difference of what the view shows at the two. Members that wait at the
@@ -32,6 +32,7 @@ from xoproxy.model import Change, Cursor, Key
 from xoproxy.sessions.codec import Codec
 from xoproxy.sessions.compare import Claim, ViewDigests
 from xoproxy.sessions.frame import Delivery, Frame, Framing
+from xoproxy.sessions.lanes import Lanes
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Moved
 from xoproxy.sessions.rows import SharedRows
@@ -61,6 +62,7 @@ class Group:
         framing, signer: how frames are built and tokens signed.
         frame_bytes: bound of a patch's parts; a single larger operation may exceed it.
         chunk_bytes: aim for the messages of a snapshot.
+        slice_clients: how many members are written to in one step.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Group:
         *,
         frame_bytes: int = 65_536,
         chunk_bytes: int = 32_768,
+        slice_clients: int = 250,
     ) -> None:
         self.number = number
         self.store = routing.store
@@ -82,7 +85,7 @@ class Group:
         self.view_hash = view_hash
         self.codec = codec
         self.members: set[Member] = set()
-        self.current: dict[Member, None] = {}
+        self.lanes = Lanes(slice_clients)
         self.arriving: dict[Member, None] = {}
         """Members of other groups that come here as soon as they can be told; see `moves.py`."""
         self.paced: set[Member] = set()
@@ -188,16 +191,8 @@ class Group:
         """Take in a member that got all it was to get; tell whether it is up to date."""
         if member.cursor != self.position:
             return False
-        self.current[member] = None
+        self.lanes.admit(member, self.position)
         return True
-
-    def release(self, position: int) -> list[Member]:
-        """Let go of the current members, who stand at `position` and the group no longer does."""
-        members = list(self.current)
-        self.current.clear()
-        for member in members:
-            member.cursor = position
-        return members
 
     def patch_from(self, seq: int) -> Delivery:
         """Return what brings a member from `seq` to `position`; it may still be in the making.

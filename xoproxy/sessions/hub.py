@@ -110,6 +110,7 @@ class Hub:
             self._faults.of_windows,
             frame_bytes=frame_bytes,
             chunk_bytes=chunk_bytes,
+            slice_clients=slice_clients,
             most_lists=window_lists,
         )
 
@@ -129,6 +130,7 @@ class Hub:
             self._signer,
             frame_bytes=self._frame_bytes,
             chunk_bytes=self._chunk_bytes,
+            slice_clients=self._slice_clients,
         )
 
     # --- pools ---------------------------------------------------------------------------------
@@ -166,11 +168,11 @@ class Hub:
         """The client's socket took all that we had for it."""
         if client.closed:
             return
-        client.paused = False
+        client.resume()
         behind = [
             member
             for member in client.members.values()
-            if member not in member.group.current and member.waits_at is None
+            if member.lane is None and member.waits_at is None
         ]
         if behind:
             # The first of them may fill the socket again: news before what is loading.
@@ -179,7 +181,7 @@ class Hub:
             self._wake()
 
     def disconnected(self, client: Client) -> None:
-        client.closed = client.paused = True
+        client.end()
         for member in list(client.members.values()):
             self._leave(member)
 
@@ -203,8 +205,7 @@ class Hub:
         if member is not None:
             member.subscriptions.add(subscription)
             self._set_rate(member, subscription, query.rate)
-            here = group.position if member in group.current else member.cursor
-            return self._info(group, here, "same")
+            return self._info(group, member.cursor, "same")
         start = resume_at(group, resume)
         if group.must_reach > group.position:
             self._dirty[group] = None
@@ -219,7 +220,7 @@ class Hub:
         member.subscriptions.add(subscription)
         self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)
-        client.members[group.number] = member
+        client.add(member)
         mode = "resume"
         if snapshot is not None:
             mode = "snapshot"
@@ -441,7 +442,7 @@ class Hub:
 
         They are told when they are served, so that a client which takes nothing gets nothing.
         """
-        group.release(group.position)
+        group.lanes.release()
         group.restart()
         self._dirty.pop(group, None)
         self._groups.routings[group.store.pool].began(group)
@@ -477,7 +478,7 @@ class Hub:
             self.windows.leave(member)
             return
         group.members.discard(member)
-        group.current.pop(member, None)
+        member.step_out()
         group.paced.discard(member)
         self._pacing.release(member)
         member.client.members.pop(group.number, None)

@@ -15,6 +15,7 @@ from xoproxy.sessions.messages import MessageId, ServerMessage
 if TYPE_CHECKING:
     from xoproxy.sessions.frame import Framing
     from xoproxy.sessions.group import Group
+    from xoproxy.sessions.lanes import Lane
     from xoproxy.sessions.window_group import SharedView, WindowGroup
 
 _NO_RATES: Mapping[MessageId, float] = MappingProxyType({})
@@ -37,7 +38,8 @@ class Client:
 
     `paused` is true while bytes wait in our own buffer: nothing more is offered to this client
     until they are gone, except short replies to its own requests. One that is `closed` is paused
-    for ever. `put` is the outlet's own `write`, for the hottest loop.
+    for ever; both are told by methods, for whoever is written to without a look must be told at
+    once. `put` is the outlet's own `write`, for the hottest loop.
     """
 
     __slots__ = (
@@ -66,8 +68,28 @@ class Client:
         self._outbox_bytes = 0
         self.outbox: list[bytes] = []
         """Frames of several views that leave in one write at the end of a flush."""
-        self.gathered: list[Member] = []
-        """Whose frames these are."""
+        self.gathered: list[tuple[Member, int]] = []
+        """Whose frames these are, and where they begin."""
+
+    def pause(self) -> None:
+        """Note that bytes wait in our own buffer."""
+        self.paused = True
+        self._doubt()
+
+    def resume(self) -> None:
+        """Note that nothing waits any more."""
+        self.paused = self.closed
+
+    def add(self, member: "Member") -> None:
+        """Note a view that the connection shows."""
+        self.members[member.group.number] = member
+        if len(self.members) > 1:
+            self._doubt()
+
+    def _doubt(self) -> None:
+        for member in self.members.values():
+            if member.lane is not None:
+                member.lane.doubt(member)
 
     def send(self, message: ServerMessage) -> None:
         """Write a message of its own: a reply, an announcement."""
@@ -81,10 +103,16 @@ class Client:
             self.flush()
             self.outlet.write(frame.wire(deflate=self.deflate))
 
-    def gather(self, member: "Member", data: bytes) -> None:
-        """Take a frame that shall leave together with others; much is written at once."""
+    def gather(self, member: "Member", cursor: int, data: bytes) -> None:
+        """Take a frame that shall leave together with others; much is written at once.
+
+        Args:
+            member: whose.
+            cursor: where it begins.
+            data: it.
+        """
         self.outbox.append(data)
-        self.gathered.append(member)
+        self.gathered.append((member, cursor))
         self._outbox_bytes += len(data)
         if self._outbox_bytes > _GATHERED_BYTES:
             self.flush()
@@ -96,8 +124,8 @@ class Client:
                 self.outlet.write(b"".join(self.outbox))
             self.discard()
 
-    def discard(self) -> list["Member"]:
-        """Forget what was gathered; return whose it was."""
+    def discard(self) -> list[tuple["Member", int]]:
+        """Forget what was gathered; return whose it was, and where it began."""
         self.outbox.clear()
         self._outbox_bytes = 0
         members, self.gathered = self.gathered, []
@@ -105,29 +133,35 @@ class Client:
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
-            self.closed = self.paused = True
+            self.end()
             self.outlet.close(code, reason)
+
+    def end(self) -> None:
+        """Note that nothing more may be written."""
+        self.closed = True
+        self.pause()
 
 
 class Member:
     """A client's place in a group.
 
-    Either it is in `group.current` (and stands at `group.position`), or it is on its way from
-    `cursor`: `delivery` is what it gets now, of which `index` frames were written. A `reset` that
-    is due comes before anything else; it waits, like all that is not a reply, until the client can
-    take it.
+    Either it is in a `lane` with others that are up to date, or it is on its way from `cursor`:
+    `delivery` is what it gets now, of which `index` frames were written. A `reset` that is due
+    comes before anything else; it waits, like all that is not a reply, until the client can take
+    it.
     """
 
     __slots__ = (
+        "_cursor",
         "awaits_digests",
         "away",
         "client",
         "complete",
-        "cursor",
         "delivery",
         "destination",
         "group",
         "index",
+        "lane",
         "left",
         "on_beat",
         "rates",
@@ -141,7 +175,9 @@ class Member:
     def __init__(self, client: Client, group: "SharedView", cursor: int) -> None:
         self.client = client
         self.group = group
-        self.cursor = cursor
+        self._cursor = cursor
+        self.lane: Lane | None = None
+        """Where it is while it is up to date, or waits only for the frame that makes it so."""
         self.delivery: Delivery | None = None
         self.index = 0
         self.left = False
@@ -167,6 +203,26 @@ class Member:
         """The rate for whose beat it waits."""
         self.on_beat = False
         """Whether its beat has come: then it may have one patch."""
+
+    @property
+    def cursor(self) -> int:
+        """The position up to which the client was told everything."""
+        return self._cursor if self.lane is None else self.lane.position
+
+    @cursor.setter
+    def cursor(self, position: int) -> None:
+        assert self.lane is None  # noqa: S101 - in a lane all move together
+        self._cursor = position
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the client was told everything that the view shows."""
+        return self.lane is not None and self.lane.position == self.group.position
+
+    def step_out(self) -> None:
+        """Leave the lane, if it is in one, and stand where that stands."""
+        if self.lane is not None:
+            self.lane.remove(self)
 
     @property
     def rate(self) -> float | None:

@@ -57,8 +57,6 @@ class Moves:
         assert isinstance(origin, Group)  # noqa: S101 - windows go their own ways
         self.dismiss(member)
         self._pacing.release(member)
-        if member in origin.current:
-            member.cursor = origin.position
         if not member.complete and member.reset is None and not member.awaits_digests:
             member.reset = REASON
         member.delivery = None
@@ -111,13 +109,12 @@ class Moves:
     def arrived(self, member: Member, target: Group) -> None:
         """Make a member that was told of it one of its target's."""
         members = member.client.members
-        # In its place, so that a connection's views keep their order.
         del members[member.group.number]
-        members[target.number] = member
         del target.arriving[member]
         member.target = None
         member.away = False
         self._settle(member, target)
+        member.client.add(member)
         self._counters.moved += 1
 
     @staticmethod
@@ -130,7 +127,7 @@ class Moves:
     def _detach(self, member: Member) -> None:
         origin = member.group
         assert isinstance(origin, Group)  # noqa: S101
-        origin.current.pop(member, None)
+        member.step_out()
         origin.paced.discard(member)
         origin.members.discard(member)
         if not origin.in_use:
@@ -140,8 +137,9 @@ class Moves:
 def take_back(client: Client) -> list[Member]:
     """Take back what a client was to get at the end of the flush; return who now is behind."""
     behind = []
-    for member in client.discard():
-        if member in member.group.current:
-            del member.group.current[member]  # its cursor still is where the frame begins
+    for member, cursor in client.discard():
+        if member.lane is not None:
+            member.step_out()
+            member.cursor = cursor
             behind.append(member)
     return behind

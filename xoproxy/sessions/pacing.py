@@ -14,7 +14,6 @@ Guarantee: a member begins at most one patch for each beat that has passed.
 """
 
 import heapq
-from collections.abc import Iterable
 from math import floor
 
 from xoproxy.sessions.member import Member
@@ -68,21 +67,18 @@ class Pacing:
             del self._waiting[member.waits_at][member]
             member.waits_at = None
 
-    def hold(self, members: Iterable[Member]) -> list[Member]:
-        """Have the paced among those who just fell behind wait; return the others."""
-        others = []
-        for member in members:
-            if member.rate is None:
-                others.append(member)
-            else:
+    def hold(self, group: SharedView) -> None:
+        """Have the paced among those who stand where a group no longer does wait."""
+        for member in group.paced:
+            if member.lane is not None and member.rate is not None:
+                member.step_out()
                 self._wait(member, member.rate)
-        return others
 
     def postpones(self, group: SharedView) -> bool:
         """Tell whether a group's news can be left until a beat, since all its members wait."""
         if len(group.paced) < len(group.members):
             return False
-        self.hold(group.release(group.position))
+        self.hold(group)
         return all(member.waits_at is not None for member in group.members)
 
     def may_begin(self, member: Member) -> bool:

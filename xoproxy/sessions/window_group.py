@@ -1,7 +1,7 @@
 """One window on a listing, and those who share it.
 
 Theory of operation. To those who serve members a window group is what a `Group` is: it stands at a
-`position`, its `current` members stand there too, and whoever is behind gets one patch from where
+`position`, those in its `lanes` stand there too, and whoever is behind gets one patch from where
 he stands. But what it shows is small, so it keeps the content itself: `refresh` takes up the news
 of the listing, and a patch is the difference of two contents. Contents at which members were left
 behind are remembered, a bounded number; whoever stood at one that was forgotten begins again.
@@ -29,6 +29,7 @@ from xoproxy.cache.window_query import Span
 from xoproxy.model import Key, Ref, XapiClass
 from xoproxy.sessions.frame import Delivery, Frame
 from xoproxy.sessions.group import Group
+from xoproxy.sessions.lanes import Lanes
 from xoproxy.sessions.member import Member
 from xoproxy.sessions.messages import Moved, Reset
 from xoproxy.sessions.window_content import Content, Row, WindowWriter, own_fields
@@ -57,6 +58,7 @@ class WindowGroup:
         writer: makes its frames.
         tick: returns the next position.
         sweep: called with a window from which a member came here.
+        slice_clients: how many members are written to in one step.
     """
 
     def __init__(
@@ -68,17 +70,18 @@ class WindowGroup:
         writer: WindowWriter,
         tick: Callable[[], int],
         sweep: Callable[["WindowGroup"], None],
+        slice_clients: int = 250,
     ) -> None:
         self.number = number
         self.listing = listing
         self.span = span
         self.masks = masks
         self.members: set[Member] = set()
-        self.current: dict[Member, None] = {}
+        self.lanes = Lanes(slice_clients)
         self.paced: set[Member] = set()
         """Members that want patches only so often; see `pacing.py`."""
         self.ahead: dict[Member, None] = {}
-        """Up to date, but at a later position than the current members."""
+        """Up to date, but at a later position than those in the lanes."""
         self.arriving: dict[Member, None] = {}
         """Members of other windows that want to come here."""
         self.position = tick()
@@ -208,24 +211,14 @@ class WindowGroup:
         if member.cursor < self.position:
             return False
         if member.cursor == self.position:
-            self.current[member] = None
+            self.lanes.admit(member, self.position)
         else:
             self.ahead[member] = None
         return True
 
-    def release(self, position: int) -> list[Member]:
-        """Let go of the current members, who stand at `position` and the group no longer does."""
-        members = list(self.current)
-        self.current.clear()
-        for member in members:
-            member.cursor = position
-        return members
-
     def send_away(self, member: Member, destination: "WindowGroup") -> None:
         """Have a member go to another window (or this one anew) as soon as it can take it."""
-        if member in self.current:
-            member.cursor = self.position
-        self.current.pop(member, None)
+        member.step_out()
         self.ahead.pop(member, None)
         member.away = True
         member.destination = destination
@@ -273,7 +266,7 @@ class WindowGroup:
 
     def join(self, member: Member) -> None:
         member.group = self
-        member.client.members[self.number] = member
+        member.client.add(member)
         self.members.add(member)
         if member.rate is not None:
             self.paced.add(member)
@@ -283,7 +276,7 @@ class WindowGroup:
         member.client.members.pop(self.number, None)
         self.members.discard(member)
         self.paced.discard(member)
-        self.current.pop(member, None)
+        member.step_out()
         self.ahead.pop(member, None)
 
     def content_at(self, seq: int) -> Content | None:
@@ -306,7 +299,6 @@ class WindowGroup:
             return
         standing = {member.cursor for member in self.members}
         standing.update(m.delivery.to for m in self.members if m.delivery is not None)
-        standing.add(self.position)  # where the current members are about to be left
         kept = sorted(standing & self._left.keys())[-_CONTENTS_KEPT // 2 :]
         self._left = {seq: self._left[seq] for seq in kept}
 

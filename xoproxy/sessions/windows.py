@@ -54,7 +54,7 @@ class Windows:
         serve: has members served that are behind.
         wake: called when there is something to flush.
         fault: see `WindowWork`.
-        frame_bytes, chunk_bytes: see `Group`.
+        frame_bytes, chunk_bytes, slice_clients: see `Group`.
         most_lists: how many different lists there may be before no client may ask for another.
     """
 
@@ -69,6 +69,7 @@ class Windows:
         *,
         frame_bytes: int,
         chunk_bytes: int,
+        slice_clients: int,
         most_lists: int,
     ) -> None:
         self.listings: dict[Scope, Listing] = {}
@@ -82,6 +83,7 @@ class Windows:
         self._wake = wake
         self._frame_bytes = frame_bytes
         self._chunk_bytes = chunk_bytes
+        self._slice_clients = slice_clients
         self._most_lists = most_lists
         self._tick = count(1).__next__
         self._prefixes: dict[Store, str] = {}
@@ -262,7 +264,14 @@ class Windows:
             sets_by_member=look.sets_by_member,
         )
         group = WindowGroup(
-            self._next_view(), listing, look.span, look.masks, writer, self._tick, self._sweep
+            self._next_view(),
+            listing,
+            look.span,
+            look.masks,
+            writer,
+            self._tick,
+            self._sweep,
+            self._slice_clients,
         )
         self.groups[group] = look
         self._by_look[look] = group

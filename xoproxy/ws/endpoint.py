@@ -138,7 +138,7 @@ class Connection:
         self.client = Client(self.outlet, self.codec, framing, deflate=deflates(self._ws))
 
     def pause(self) -> None:
-        self.client.paused = True
+        self.client.pause()
 
     def resume(self) -> None:
         self.endpoint.hub.drained(self.client)

@@ -298,7 +298,6 @@ class TestParking:
                 desk.commit(*(vm(f"n{n}", "y" * 50) for n in range(10)))
             desk.flush()
             heard += client.hears()
-            client.client.paused = False
             desk.hub.drained(client.client)
             client.line.room = 0
         assert types(heard)[:3] == ["snapshot", "snapshot", "bookmark"]

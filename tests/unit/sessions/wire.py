@@ -65,7 +65,7 @@ class Line:
         if self.room is not None:
             self.room -= len(data)
             if self.room < 0:
-                self.client.paused = True
+                self.client.pause()
 
     def close(self, code: int, reason: str) -> None:
         self.closed = code, reason
@@ -105,7 +105,7 @@ class Talker:
     def stalls(self) -> None:
         """Have its socket full from now on, with one byte in our own buffer."""
         self.line.room = 0
-        self.client.paused = True
+        self.client.pause()
 
     def drains(self) -> None:
         self.line.room = None
