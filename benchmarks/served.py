@@ -10,13 +10,14 @@ from aiohttp import web
 from benchmarks.line import Line
 from xoproxy.cache.view import Everything, Visibility
 from xoproxy.model import PoolId
-from xoproxy.ws.endpoint import ConnectionLimits, Endpoint
+from xoproxy.ws.connection import ConnectionLimits, ConnectionServices
+from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.upgrade import answer_deflate
 
 
 @dataclass(frozen=True, slots=True)
 class _Anybody:
-    """Whoever connects, with every right (fits `ws.endpoint.Principal`)."""
+    """Whoever connects, with every right (fits `ws.connection.Principal`)."""
 
     name: str = "benchmark"
     role: str = "administrator"
@@ -30,7 +31,7 @@ class _Anybody:
 
 
 class _Welcoming:
-    """Lets everybody in (fits `ws.endpoint.Authenticator`)."""
+    """Lets everybody in (fits `ws.connection.Authenticator`)."""
 
     async def by_password(
         self, username: str, password: str, otp: str | None, remote: str
@@ -56,9 +57,9 @@ class Served:
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self.line = Line(wake)
-        self.endpoint = Endpoint(
-            self.line.hub, _Welcoming(), _NoCalls(), self.line.framing, ConnectionLimits()
-        )
+        line, limits = self.line, ConnectionLimits()
+        services = ConnectionServices(line.hub, _Welcoming(), _NoCalls(), line.framing, limits)
+        self.endpoint = Endpoint(services)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:

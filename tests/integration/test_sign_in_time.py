@@ -11,7 +11,8 @@ from xoproxy.app.identities import Principal
 from xoproxy.auth import Directory, Identity
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.tokens import TokenSigner
-from xoproxy.ws.endpoint import ConnectionLimits, Endpoint
+from xoproxy.ws.connection import ConnectionLimits, ConnectionServices
+from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.frames import SharedFraming
 
 TIMEOUT_S = 0.2
@@ -45,7 +46,8 @@ async def endpoint():
     limits = ConnectionLimits(auth_timeout_s=TIMEOUT_S)
     app = web.Application()
     app.router.add_get(
-        "/ws", Endpoint(hub, SlowAuthenticator(), NoCaller(), framing, limits).handle
+        "/ws",
+        Endpoint(ConnectionServices(hub, SlowAuthenticator(), NoCaller(), framing, limits)).handle,
     )
     runner = web.AppRunner(app)
     await runner.setup()

@@ -633,7 +633,7 @@ class Scene:
             self._check_pools(peer)
             for number, document in peer.replica.documents.items():
                 member = peer.client.members[number]
-                assert document.subscriptions == member.subscriptions <= set(peer.asked)
+                assert document.subscriptions == set(member.subscriptions) <= set(peer.asked)
                 assert member.awaits_digests == (document.claim == "due")
                 if member.awaits_digests:
                     continue

@@ -18,7 +18,7 @@ from xoproxy.cache.store import Store
 from xoproxy.errors import ErrorCode, PoolError, RequestRefused, Unauthorized, XapiFailure
 from xoproxy.model import PoolId, Ref
 from xoproxy.pool.methods import parameters
-from xoproxy.ws import endpoint
+from xoproxy.ws import connection
 
 _UNKNOWN_METHOD = "call"
 _GIVEN_UP = "cancelled"
@@ -43,7 +43,7 @@ class SignIns(Protocol):
 
 
 class AuditedSignIns:
-    """Signs clients in (fits `ws.endpoint.Authenticator`)."""
+    """Signs clients in (fits `ws.connection.Authenticator`)."""
 
     def __init__(self, sign_ins: SignIns, audit: Audit) -> None:
         self._sign_ins = sign_ins
@@ -92,7 +92,7 @@ class AuditedGrants:
 
 
 class AuditedCalls:
-    """Runs clients' calls (fits `ws.endpoint.Caller`).
+    """Runs clients' calls (fits `ws.connection.Caller`).
 
     Args:
         caller: runs them.
@@ -101,14 +101,14 @@ class AuditedCalls:
     """
 
     def __init__(
-        self, caller: endpoint.Caller, pools: Mapping[PoolId, Store], audit: Audit
+        self, caller: connection.Caller, pools: Mapping[PoolId, Store], audit: Audit
     ) -> None:
         self._caller = caller
         self._pools = pools
         self._audit = audit
 
     async def call(
-        self, principal: endpoint.Principal, pool: PoolId, method: str, params: Mapping[str, Any]
+        self, principal: connection.Principal, pool: PoolId, method: str, params: Mapping[str, Any]
     ) -> Any:  # noqa: ANN401 - any JSON value
         action = self._action(principal, pool, method, params)
         ended = replace(action, result=ErrorCode.INTERNAL)
@@ -134,7 +134,7 @@ class AuditedCalls:
             self._audit.note(ended)
 
     def _action(
-        self, principal: endpoint.Principal, pool: PoolId, method: str, params: Mapping[str, Any]
+        self, principal: connection.Principal, pool: PoolId, method: str, params: Mapping[str, Any]
     ) -> Action:
         known = parameters(method)
         return Action(

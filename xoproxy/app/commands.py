@@ -19,11 +19,11 @@ from xoproxy.cache.state import State
 from xoproxy.cache.store import Store
 from xoproxy.errors import ErrorCode, RequestRefused, XapiFailure
 from xoproxy.model import PoolId
-from xoproxy.ws.endpoint import Principal
+from xoproxy.ws.connection import Principal
 
 
 class Commands:
-    """Runs clients' calls, each as far as its user may (fits `ws.endpoint.Caller`).
+    """Runs clients' calls, each as far as its user may (fits `ws.connection.Caller`).
 
     Args:
         pools: what calls are judged on.

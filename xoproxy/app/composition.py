@@ -49,6 +49,7 @@ from xoproxy.settings import Settings
 from xoproxy.storage import Storage, open_storage
 from xoproxy.storage.history import Histories, open_histories, sole_user
 from xoproxy.telemetry import Metrics
+from xoproxy.ws.connection import ConnectionServices
 from xoproxy.ws.door import Door, listening_sockets
 from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.flusher import Flusher
@@ -152,15 +153,14 @@ async def _serving(
             new_store,
         )
         caller = Caller(supervisor)
-        endpoint = Endpoint(
+        connection_services = ConnectionServices(
             hub,
             AuditedSignIns(Authenticator(accounts, directory), audit),
             AuditedCalls(Commands(hub.pools, caller, ownership), hub.pools, audit),
             framing,
             options.connection_limits(limits),
-            settings.server.trusted_origins,
-            peers,
         )
+        endpoint = Endpoint(connection_services, settings.server.trusted_origins, peers)
         known.sessions.when_ended(endpoint.revoked)
         administration = Administration(directory, storage.directory, known.passwords, endpoint)
         objects = Objects(storage.pools, supervisor.store)

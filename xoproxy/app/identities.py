@@ -54,7 +54,7 @@ class Principal:
 
 
 class Authenticator:
-    """Signs WebSocket clients in (fits `ws.endpoint.Authenticator`)."""
+    """Signs WebSocket clients in (fits `ws.connection.Authenticator`)."""
 
     def __init__(self, accounts: Accounts, directory: Directory) -> None:
         self._accounts = accounts

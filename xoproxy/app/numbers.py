@@ -74,7 +74,7 @@ class Numbers:
         yield Sample("xoproxy_clients_turned_away_total", self._endpoint.turned_away_count)
         yield Sample("xoproxy_memory_bytes", self._memory.used_bytes)
         yield Sample("xoproxy_memory_limit_bytes", self._memory.limit_bytes)
-        yield Sample("xoproxy_frames_held_bytes", self._endpoint.framing.ledger.used_bytes)
+        yield Sample("xoproxy_frames_held_bytes", self._endpoint.services.framing.ledger.used_bytes)
         yield Sample("xoproxy_deliveries_given_up_total", hub.counters.given_up)
         yield Sample("xoproxy_groups", len(hub.groups))
         yield Sample("xoproxy_views", sum(len(g.members) for g in hub.groups.values()))

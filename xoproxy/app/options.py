@@ -6,7 +6,7 @@ from xoproxy.pool.client import LinkSettings
 from xoproxy.sessions.messages import Limits
 from xoproxy.settings import LimitsSettings, PoolLinkSettings, StorageSettings
 from xoproxy.storage.history import HistoryOptions
-from xoproxy.ws.endpoint import ConnectionLimits
+from xoproxy.ws.connection import ConnectionLimits
 from xoproxy.ws.pulse import PulseTimes
 
 

@@ -203,7 +203,7 @@ class Hub:
         group = self._groups.of_query(client.codec, store, query, visibility)
         member = client.members.get(group.number)
         if member is not None:
-            member.subscriptions.add(subscription)
+            member.add(subscription)
             self._set_rate(member, subscription, query.rate)
             return self._info(group, member.cursor, "same")
         start = resume_at(group, resume)
@@ -217,7 +217,7 @@ class Hub:
         member = Member(client, group, group.position if start is None else start)
         member.awaits_digests = compares
         member.complete = start is not None and snapshot is None
-        member.subscriptions.add(subscription)
+        member.add(subscription)
         self._pacing.set_rate(member, subscription, query.rate)
         group.members.add(member)
         client.add(member)
@@ -279,7 +279,7 @@ class Hub:
         """End a subscription; views that no other one of the connection shows end with it."""
         for member in list(client.members.values()):
             if subscription in member.subscriptions:
-                member.subscriptions.discard(subscription)
+                member.remove(subscription)
                 self._set_rate(member, subscription, None)
             if not member.subscriptions:
                 self._leave(member)

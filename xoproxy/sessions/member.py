@@ -26,7 +26,7 @@ _GATHERED_BYTES = 64 << 10
 
 
 class Outlet(Protocol):
-    """Where a client's bytes go; `ws/endpoint.py` fits it. Never blocks, never raises."""
+    """Where a client's bytes go; `ws/transport.py` fits it. Never blocks, never raises."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -195,8 +195,8 @@ class Member:
         """Whether it has yet to say what it holds; until then it gets nothing, not even a reset."""
         self.reset: str | None = None
         """Why its document must be forgotten; None when it need not be."""
-        self.subscriptions: set[MessageId] = set()
-        """The subscriptions of this connection that show this view."""
+        self.subscriptions: tuple[MessageId, ...] = ()
+        """The subscriptions of this connection that show this view; nearly always one."""
         self.rates: Mapping[MessageId, float] = _NO_RATES
         """At most so many patches a second, by subscription; see `pacing.py`."""
         self.waits_at: float | None = None
@@ -223,6 +223,15 @@ class Member:
         """Leave the lane, if it is in one, and stand where that stands."""
         if self.lane is not None:
             self.lane.remove(self)
+
+    def add(self, subscription: MessageId) -> None:
+        """Note that a subscription shows this view."""
+        if subscription not in self.subscriptions:
+            self.subscriptions += (subscription,)
+
+    def remove(self, subscription: MessageId) -> None:
+        """Note that a subscription does not show this view any more."""
+        self.subscriptions = tuple(id_ for id_ in self.subscriptions if id_ != subscription)
 
     @property
     def rate(self) -> float | None:

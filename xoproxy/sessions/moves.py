@@ -97,7 +97,7 @@ class Moves:
         if other is None:
             return False
         for subscription in member.subscriptions:
-            other.subscriptions.add(subscription)
+            other.add(subscription)
             self._set_rate(other, subscription, member.rates.get(subscription))
         member.client.write(target.moved_frame(member.group.number))
         member.left = True

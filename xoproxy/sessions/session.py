@@ -1,7 +1,7 @@
 """One client's conversation after it has said who it is: a message in, replies and effects out.
 
-A session exists only for somebody known: authentication (`ws/endpoint.py`) makes it. It answers at
-once what it can; what takes time is returned as an effect for the endpoint to carry out.
+A session exists only for somebody known: authentication (`ws/connection.py`) makes it. It answers
+at once what it can; what takes time is returned as an effect for the connection to carry out.
 """
 
 from collections.abc import Sequence
@@ -92,6 +92,17 @@ class Session:
         server: our name and version.
     """
 
+    __slots__ = (
+        "_calls",
+        "_hub",
+        "_limits",
+        "_server",
+        "_subscriptions",
+        "client",
+        "number",
+        "user",
+    )
+
     def __init__(
         self, number: str, hub: Hub, client: Client, user: User, limits: Limits, server: str
     ) -> None:
@@ -102,7 +113,7 @@ class Session:
         self._limits = limits
         self._server = server
         self._subscriptions: dict[MessageId, _Subscription] = {}
-        self._calls: set[MessageId] = set()
+        self._calls: dict[MessageId, None] = {}
 
     def welcome(self) -> None:
         user = WelcomeUser(self.user.name, self.user.role)
@@ -122,11 +133,11 @@ class Session:
             return None
 
     def call_ended(self, call: RunCall, result: Any) -> None:  # noqa: ANN401 - any JSON value
-        self._calls.discard(call.id)
+        self._calls.pop(call.id, None)
         self.client.send(Result(call.id, result))
 
     def call_failed(self, call: RunCall, refused: RequestRefused) -> None:
-        self._calls.discard(call.id)
+        self._calls.pop(call.id, None)
         self.client.send(error_message(refused, call.id))
 
     def renewed(self, user: User) -> None:
@@ -295,7 +306,7 @@ class Session:
             )
         for expectation in message.expect:
             self._check_unchanged(expectation)
-        self._calls.add(message.id)
+        self._calls[message.id] = None
         return RunCall(message.id, pool, message.method, message.params)
 
     def _check_id(self, id_: MessageId) -> None:

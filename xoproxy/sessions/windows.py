@@ -130,7 +130,7 @@ class Windows:
         look = _Look(listing, span, query.masks, query.sets_by_member, client.codec)
         group = self._group(client, look)
         member = Member(client, group, group.position)
-        member.subscriptions.add(subscription)
+        member.add(subscription)
         group.join(member)
         self._pacing.set_rate(member, subscription, query.rate)
         if group.content is not None:

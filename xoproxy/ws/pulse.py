@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 
 from xoproxy.errors import CloseCode
-from xoproxy.ws.endpoint import Connection, Endpoint
+from xoproxy.ws.connection import Connection
+from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.frames import ping_frame
 
 _STEP_S = 1.0
@@ -48,7 +49,7 @@ class Pulse:
             if time.monotonic() >= bookmarks_due:
                 # A little early each time, so that nobody waits longer than the interval.
                 bookmarks_due = time.monotonic() + self._times.bookmark_interval_s - 2 * _STEP_S
-                for _ in self._endpoint.hub.bookmarks():
+                for _ in self._endpoint.services.hub.bookmarks():
                     await asyncio.sleep(0)
 
     def _look_after(self, connection: Connection, now: float) -> None:

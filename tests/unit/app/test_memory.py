@@ -9,7 +9,8 @@ from xoproxy.cache.journal import Journal, JournalBudget
 from xoproxy.model import Batch, Change, Key, PoolId, Ref, XapiClass
 from xoproxy.sessions.hub import Hub
 from xoproxy.sessions.tokens import TokenSigner
-from xoproxy.ws.endpoint import ConnectionLimits, Endpoint
+from xoproxy.ws.connection import ConnectionLimits, ConnectionServices
+from xoproxy.ws.endpoint import Endpoint
 from xoproxy.ws.frames import SharedFraming
 
 USUAL = 64 << 20
@@ -18,7 +19,9 @@ USUAL = 64 << 20
 def endpoint() -> Endpoint:
     framing = SharedFraming()
     hub = Hub(framing, TokenSigner(b"k" * 32), wake=lambda: None)
-    return Endpoint(hub, sentinel.nobody, sentinel.nobody, framing, ConnectionLimits())
+    return Endpoint(
+        ConnectionServices(hub, sentinel.nobody, sentinel.nobody, framing, ConnectionLimits())
+    )
 
 
 def filled(budget: JournalBudget, batches: int) -> Journal:

@@ -82,10 +82,11 @@ class TestSwift:
         client = desk.connect()
         ready(desk, client)
         (member,) = client.client.members.values()
+        lane = lane_of(client)
         client.subscribes(id_=2, query=HOSTS)
         desk.flush()
         client.hears()
-        assert member in member.lane.others
+        assert member in lane.others
         change(desk, "x")
         assert len(seqs(client)) == 1
         client.says("unsubscribe", id=2)
@@ -101,15 +102,16 @@ class TestBetweenSlices:
         clients = [desk.connect() for _ in range(3)]
         ready(desk, *clients)
         desk.commit(upsert("a", name_label="x"))
+        late = clients[-1]
         acted = False
         for _ in desk.hub.flush():
-            if any(c.line.writes for c in clients) and not acted:
+            if clients[0].line.writes and not acted:
                 acted = True
-                late = next(c for c in clients if not c.line.writes)
+                assert not late.line.writes
                 act(late)
         assert acted
         desk.flush()
-        return desk, late, [c for c in clients if c is not late]
+        return desk, late, clients[:-1]
 
     def test_who_waits_for_the_frame_stands_where_it_begins(self):
         def act(late):

@@ -145,7 +145,7 @@ class TestMove:
         assert (moved["view"], moved["as"]) == (view, info["view"])
         assert "patch" not in types(messages)
         (member,) = client.client.members.values()
-        assert member.subscriptions == {1, 2}
+        assert set(member.subscriptions) == {1, 2}
         client.says("unsubscribe", id=2)
         client.hears()
         desk.commit(vm("b", "blue", x=1))
