@@ -171,19 +171,17 @@ class Windows:
             member: its.
             rights: tells those on a pool; None if it may not be seen at all.
         """
-        here = self._destination(member)
-        scope = here.listing.scope
-        for store, visibility in scope.pools:
-            now = rights(store.pool)
-            if now is None:
-                scope = scope.without_pool(store)
-            elif now != visibility:
-                scope = scope.with_pool(store, now)
-        if scope != here.listing.scope:
-            self._rescope(member, here, scope)
+        here, origin = self._destination(member), member.group
+        assert isinstance(origin, WindowGroup)  # noqa: S101
+        scope, coming = here.listing.scope, origin.listing.scope
+        if (permitted := _permitted(scope, rights)) != scope:
+            self._rescope(member, here, permitted)
+        # What it is getting may be of a pool that is gone from where it goes.
+        if _permitted(coming, rights) != coming:
             if not member.complete or member.shown_as is not None:
                 member.reset = member.reset or REASON
             member.delivery = None
+            self._serve([member])
 
     def leave(self, member: Member) -> None:
         """Forget a member that is gone."""
@@ -285,6 +283,17 @@ class Windows:
         del self._by_look[self.groups.pop(group)]
         if not self.work.remove(group):
             del self.listings[group.listing.scope]
+
+
+def _permitted(scope: Scope, rights: Callable[[PoolId], Visibility | None]) -> Scope:
+    """Return what a scope is under the rights of now."""
+    for store, visibility in scope.pools:
+        now = rights(store.pool)
+        if now is None:
+            scope = scope.without_pool(store)
+        elif now != visibility:
+            scope = scope.with_pool(store, now)
+    return scope
 
 
 def _member(client: Client, subscription: MessageId) -> Member | None:

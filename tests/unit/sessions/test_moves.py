@@ -356,6 +356,26 @@ def test_a_window_whose_rights_change_while_it_begins_again_begins_yet_again(mon
     assert heard[-1]["total"] == 2
 
 
+def test_what_a_window_gets_of_a_pool_that_is_gone_is_taken_back_too():
+    desk = begun(chunk_bytes=1)
+    desk.commit(vm("z", "red"), store=desk.add_pool("q"))
+    client = desk.connect(Person(RED))
+    client.subscribes(1, {"classes": ["VM"], "order": ["uuid"], "window": [0, 50]})
+    client.line.room = 1
+    desk.flush()
+    assert types(client.hears()) == ["snapshot"]  # the first of its parts
+    desk.hub.remove_pool(PoolId("q"))
+    change(client, RED, hidden=["q"])
+    client.drains()
+    desk.flush()
+
+    heard = client.hears()
+    assert "uuid-z" not in str(heard)
+    assert types(heard) == ["moved", "reset", "snapshot", "snapshot"]
+    assert heard[1]["reason"] == "rights_changed"
+    assert heard[-1]["total"] == 2
+
+
 def test_nothing_is_left_when_all_are_gone():
     desk = begun()
     client, _ = connected(desk)
