@@ -138,8 +138,7 @@ def take_back(client: Client) -> list[Member]:
     """Take back what a client was to get at the end of the flush; return who now is behind."""
     behind = []
     for member, cursor in client.discard():
-        if member.lane is not None:
-            member.step_out()
-            member.cursor = cursor
-            behind.append(member)
+        member.step_out()
+        member.cursor = cursor  # be it that it was sent elsewhere since
+        behind.append(member)
     return behind

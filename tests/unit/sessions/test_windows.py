@@ -4,7 +4,9 @@ import pytest
 
 from tests.properties.replica import Replica
 from tests.unit.sessions.wire import HOST, POOL, Desk, Person, ref, removal, upsert
+from xoproxy.auth.grants import Reach, Sight
 from xoproxy.cache.journal import JournalBudget
+from xoproxy.cache.view import Everything
 from xoproxy.model import Upsert, XapiClass
 from xoproxy.sessions import window_group
 from xoproxy.sessions.codec import Codec
@@ -316,6 +318,25 @@ class TestMoving:
         for looker in lookers:
             looker.hear()
             assert looker.labels() == ["c", "x"]
+
+    def test_a_move_before_a_frame_is_taken_back(self):
+        """One that waited for others of its client, whose rights changed before it left."""
+        desk = desk_of("a", "b", "c", slice_clients=1)
+        person = Person(Sight(Reach(all=True)))
+        looker = Looker(desk, [0, 3], person)
+        looker.subscribe(2, [0, 3], filter="power_state:Running")
+        desk.commit(vm("a", "0"))
+        flushing = desk.hub.flush()
+        while not looker.client.client.outbox:
+            next(flushing)
+        looker.moves([0, 2])
+        person.rights = Everything()
+        looker.client.session.rights_changed()
+        for _ in flushing:
+            pass
+        looker.hear()
+        assert looker.labels(1) == ["0", "b"]
+        assert looker.labels(2) == ["0", "b", "c"]
 
     def test_a_move_before_the_first_snapshot(self):
         desk = desk_of("a", "b", "c")
