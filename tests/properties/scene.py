@@ -500,6 +500,17 @@ class Scene:
                 self._flushing = None
             self.now_s += _STEP_S
 
+    def flush_until_gathered(self) -> Peer | None:
+        """Drive the hub until a frame waits for others of its client; return whose; None at end."""
+        for _ in range(MANY):
+            self.flush(1)
+            for peer in self.peers:
+                if peer.client.outbox:
+                    return peer
+            if self._flushing is None and not self.hub.has_work:
+                break
+        return None
+
     def mark(self, steps: int) -> None:
         """Send some of the bookmarks that are due."""
         for _ in range(steps):

@@ -50,6 +50,9 @@ class Change:
     value: Any = None
 
 
+ALL_ARE_VIEWERS = [Change("account", name, ("viewer", True)) for name in ACCOUNTS]
+
+
 def _made(pick: Pick[Any]) -> Change:
     kind = pick(["grant"] * 6 + ["ungrant"] * 3 + ["group"] * 3 + ["role", "account", "remove"])
     match kind:

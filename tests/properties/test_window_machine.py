@@ -5,6 +5,7 @@ to a few steps, and a storm of weighted random steps.
 """
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,14 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.properties import standings, window_world, world
-from tests.properties.scene import MANY, SLICES, Held, Peer
+from tests.properties import standings, storm, window_world, world
+from tests.properties.scene import MANY, SLICES
 from tests.properties.window_scene import WindowScene
 from xoproxy.cache import listing, ordered_list
 from xoproxy.sessions import window_content, window_group, window_work
 
-_ALL_HELD: list[Held] = [world.EVERYTHING, *world.RIGHTS, *standings.ACCOUNTS * 4]
-_held = st.sampled_from(_ALL_HELD)
+_held = st.sampled_from(storm.RIGHTS)
 _ROOMS = [None, None, None, 0, 300]
 _SIZES = {
     "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
@@ -198,55 +198,31 @@ def test_every_window_shows_what_it_should():
     )
 
 
-class Storm:
-    """Random steps on a scene, the likely ones more often than the odd ones."""
+class Storm(storm.Storm[WindowScene]):
+    """Random steps on a scene of windows."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.scene = _scene({name: self.rng.choice(values) for name, values in _SIZES.items()})
-        self.popular = [window_world.random_question(self.rng) for _ in range(2)]
-        records = [("all", name, world.random_record(self.rng, name)) for name in world.OBJECTS]
-        self.scene.commit("p", records)
-        for _ in range(self.rng.choice([0, 8, 20])):
-            self.administer()
-        self.steps = {
+        super().__init__(seed, self._make, _ROOMS, "ppq")
+        one, other = (window_world.random_question(self.rng) for _ in range(2))
+        self.popular = [replace(one, condition=None), other]
+        self.steps |= {
             self.commit: 40,
+            self.administer: 5,
             self.move: 20,
-            self.pace: 15,
             self.connect: 10,
             self.drop: 5,
             self.look: 4,
             self.subscribe: 2,
-            self.unsubscribe: 3,
-            self.change_rights: 3,
-            self.administer: 5,
             self.toggle_a_pool: 2,
         }
 
-    def play(self, length: int) -> None:
-        steps, weights = list(self.steps), list(self.steps.values())
-        for _ in range(length):
-            self.rng.choices(steps, weights)[0]()
-            self.scene.flush(self.rng.choice([0, 0, 1, 2, 3, 5, 8, 20, MANY]))
-        self.scene.end()
-
-    def commit(self) -> None:
-        relisted = self.rng.sample(sorted(world.CLASSES), 2) if self.rng.random() < 0.1 else ()
-        count = self.rng.choice([1, 1, 1, 2, 3, 6])
-        batch = [world.random_edit(self.rng) for _ in range(count)]
-        self.scene.commit(self.rng.choice("ppq"), batch, relisted)
-
-    def somebody(self) -> Peer | None:
-        return self.rng.choice(self.scene.peers) if self.scene.peers else None
+    @staticmethod
+    def _make(rng: random.Random) -> WindowScene:
+        return _scene({name: rng.choice(values) for name, values in _SIZES.items()})
 
     def connect(self) -> None:
         if len(self.scene.peers) < 6:
-            self.scene.connect(
-                binary=self.rng.random() < 0.5,
-                deflate=self.rng.random() < 0.5,
-                rights=self.rng.choice(_ALL_HELD),
-                room=self.rng.choice(_ROOMS),
-            )
+            self.somebody_new()
             self.look()
 
     def look(self) -> None:
@@ -261,33 +237,14 @@ class Storm:
         if (peer := self.somebody()) and len(peer.asked) < 4:
             self.scene.subscribe(peer, world.random_question(self.rng))
 
-    def unsubscribe(self) -> None:
-        if (peer := self.somebody()) and peer.asked:
-            self.scene.unsubscribe(peer, self.rng.choice(list(peer.asked)))
-
     def move(self) -> None:
         if (peer := self.somebody()) and (ids := self.scene.windows_of(peer)):
             for _ in range(self.rng.choice([1, 1, 2])):
                 self.scene.move(peer, self.rng.choice(ids), self.rng.choice(window_world.SPANS))
 
-    def pace(self) -> None:
-        if peer := self.somebody():
-            room = self.rng.choice([0, 0, 200, None, None])
-            self.scene.pace(peer, room, takes=self.rng.random() < 0.7)
-
     def drop(self) -> None:
-        if peer := self.somebody():
+        if len(self.scene.peers) > 1 and (peer := self.somebody()):
             self.scene.drop(peer, self.rng.choice([None, self.rng.random()]))
-
-    def change_rights(self) -> None:
-        if peer := self.somebody():
-            self.scene.change_rights(peer, self.rng.choice(_ALL_HELD))
-
-    def administer(self) -> None:
-        self.scene.administer(standings.random_change(self.rng))
-
-    def toggle_a_pool(self) -> None:
-        self.scene.toggle_a_pool()
 
 
 @given(st.integers(0, 2**32), st.integers(1, 150))
