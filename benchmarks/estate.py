@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.rig import Stopwatch
 from xoproxy.cache.store import Store
-from xoproxy.model import Batch, XapiClass
+from xoproxy.model import Batch, Ref, XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.client import LinkSettings
 from xoproxy.pool.replies import EventReply
@@ -119,7 +119,7 @@ class Played:
         assert result is not None
         return result
 
-    async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         del cls
         return {}
 

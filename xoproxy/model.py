@@ -105,8 +105,7 @@ class Batch:
     next_key: int
 
 
-@dataclass(frozen=True, slots=True)
-class Upsert:
+class Upsert(msgspec.Struct, frozen=True, gc=False):
     """What a pool said: this object exists and looks like this (XAPI's `add` and `mod` alike).
 
     `raw` is a JSON object; it may be a memoryview into a larger reply and is copied when kept.
@@ -117,8 +116,7 @@ class Upsert:
     raw: bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True, gc=False):
     """What a pool said: this object is gone (XAPI's `del`), whether or not we knew it."""
 
     ref: Ref

@@ -15,6 +15,7 @@ Guarantees: seq grows by one per change; an entry is never mutated; a key names 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -62,17 +63,16 @@ class Preparation:
 
     def step(self, count: int = 64) -> bool:
         """Prepare up to `count` more events; tell whether any are left."""
-        for _ in range(count):
-            event = next(self._events, None)
-            if event is None:
-                return False
-            self.event_count += 1
+        left = count
+        for event in islice(self._events, count):
+            left -= 1
             match event:
                 case Upsert():
                     self._upsert(event)
                 case Removal(ref):
                     self._remove(ref)
-        return True
+        self.event_count += count - left
+        return not left
 
     @property
     def next_key(self) -> int:

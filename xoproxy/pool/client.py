@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from xoproxy.model import PoolId, XapiClass
+from xoproxy.model import PoolId, Ref, XapiClass
 from xoproxy.pool.replies import EventReply
 
 SESSION_LOST = frozenset({"SESSION_INVALID", "HOST_IS_SLAVE", "HOST_STILL_BOOTING"})
@@ -151,5 +151,5 @@ class XapiClient(Protocol):
     ) -> EventReply:
         """Wait for events after `token`; "" means every object of the classes."""
 
-    async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         """List all objects of a class, reference -> record (a dict that the caller may empty)."""

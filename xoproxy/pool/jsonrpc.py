@@ -27,7 +27,7 @@ from xoproxy.errors import (
     RequestRefused,
     XapiFailure,
 )
-from xoproxy.model import XapiClass
+from xoproxy.model import Ref, XapiClass
 from xoproxy.pool import replies
 from xoproxy.pool.carrier import Carrier, HttpCarrier
 from xoproxy.pool.client import LinkSettings, PoolConfig
@@ -296,7 +296,7 @@ class JsonRpcClient:
             raise
         return _result(reply.result, reply.error)
 
-    async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         request = self._encode(f"{cls}.get_all_records", [self._session])
         reply = await self._call(replies.RECORDS, request)
         return _result(reply.result, reply.error)

@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from xoproxy.errors import XapiFailure
-from xoproxy.model import XapiClass
+from xoproxy.model import Ref, XapiClass
 from xoproxy.pool.client import NOT_LISTED
 from xoproxy.pool.replies import Event, EventReply
 
@@ -37,7 +37,7 @@ class Source(Protocol):
     async def call(self, method: str, params: Sequence[object] = ()) -> msgspec.Raw:
         """Call a method within the session."""
 
-    async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         """List all objects of a class."""
 
     async def next_events(self) -> list[Event]:
@@ -83,7 +83,7 @@ class LegacyEvents:
             self._listed.add(cls)
         return events
 
-    async def _records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def _records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         try:
             return await self._source.records(cls)
         except XapiFailure as failure:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 
 import msgspec
 
-from xoproxy.model import Entry, Event, Removal, Upsert, XapiClass
+from xoproxy.model import Entry, Event, Ref, Removal, Upsert, XapiClass
 
 MESSAGE = XapiClass("message")
 _SLICE = 1000
@@ -31,10 +31,10 @@ def _age_key(raw: bytes | memoryview | msgspec.Raw) -> str:
 
 
 def youngest(
-    records: Mapping[str, msgspec.Raw], keep: int
-) -> Generator[None, None, dict[str, msgspec.Raw]]:
+    records: Mapping[Ref, msgspec.Raw], keep: int
+) -> Generator[None, None, dict[Ref, msgspec.Raw]]:
     """Cut a long list of messages down to the `keep` newest, yielding about every millisecond."""
-    ages: dict[str, str] = {}
+    ages: dict[Ref, str] = {}
     for number, (ref, raw) in enumerate(records.items(), 1):
         ages[ref] = _age_key(raw)
         if number % _SLICE == 0:

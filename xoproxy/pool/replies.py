@@ -17,6 +17,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 import msgspec
 
 from xoproxy.errors import PoolUnreachable, XapiFailure
+from xoproxy.model import Ref
 from xoproxy.pool.mending import BAD_JSON, decoded
 from xoproxy.pool.pieces import Members
 
@@ -30,7 +31,7 @@ class Event(msgspec.Struct, gc=False):
     """
 
     operation: str
-    ref: str
+    ref: Ref
     cls: str = msgspec.field(name="class")
     record: msgspec.Raw = msgspec.field(name="snapshot", default=msgspec.Raw())
 
@@ -61,7 +62,7 @@ class EventEnvelope(msgspec.Struct):
 class RecordsEnvelope(msgspec.Struct):
     """JSON-RPC reply to `get_all_records`."""
 
-    result: dict[str, msgspec.Raw] | None = None
+    result: dict[Ref, msgspec.Raw] | None = None
     error: msgspec.Raw = msgspec.Raw()
     id: int | str | None = None
 
@@ -87,7 +88,7 @@ def _put_events(envelope: EventEnvelope, pieces: list[list[Event]]) -> None:
         envelope.result.events[:0] = chain.from_iterable(pieces)
 
 
-def _put_records(envelope: RecordsEnvelope, pieces: list[dict[str, msgspec.Raw]]) -> None:
+def _put_records(envelope: RecordsEnvelope, pieces: list[dict[Ref, msgspec.Raw]]) -> None:
     if envelope.result is not None:
         rest = dict(envelope.result)
         envelope.result.clear()  # as they came: pieces first
@@ -118,7 +119,7 @@ RECORDS = Decoder(
         b'"result":{',
         b"}",
         b'},"OpaqueRef:',
-        msgspec.json.Decoder(dict[str, msgspec.Raw]),
+        msgspec.json.Decoder(dict[Ref, msgspec.Raw]),
         _put_records,
     ),
 )

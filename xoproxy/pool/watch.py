@@ -246,7 +246,7 @@ class Watch:
         await self._commit(self._store.prepare(events, replies.checked_record))
         self._messages_at_s = self._clock() + settings.message_relist_s
 
-    async def _records(self, cls: XapiClass) -> dict[str, msgspec.Raw] | None:
+    async def _records(self, cls: XapiClass) -> dict[Ref, msgspec.Raw] | None:
         """List a class; None when this pool will not (removed class, missing right), or not now."""
         try:
             return dict(await self._client.records(cls))
@@ -347,7 +347,7 @@ class Watch:
                 continue
             if event.operation == "del":
                 removals[cls] += 1
-                yield Removal(Ref(event.ref))
+                yield Removal(event.ref)
             elif cls == MESSAGE:
                 messages.append(self._upsert(cls, event.ref, event.record))
             else:
@@ -356,21 +356,21 @@ class Watch:
             held = list(self._store.entries(MESSAGE))
             yield from newest(held, messages, self._settings.messages_kept, whole=False)
 
-    def _upserts(self, cls: XapiClass, records: dict[str, msgspec.Raw]) -> Iterator[Upsert]:
+    def _upserts(self, cls: XapiClass, records: dict[Ref, msgspec.Raw]) -> Iterator[Upsert]:
         while records:
             yield self._upsert(cls, *records.popitem())
 
-    def _upsert(self, cls: XapiClass, ref: str, record: msgspec.Raw) -> Upsert:
-        """Cut one record out of the reply; what only noise tells apart becomes what we hold.
+    def _upsert(self, cls: XapiClass, ref: Ref, record: msgspec.Raw) -> Upsert:
+        """Cut one record out of the reply; what equals what we hold, but for noise, becomes that.
 
         The reference and class of an object that we hold stand in for the new texts, which can go.
         """
         raw = bytes(record)
-        held = self._store.get(Ref(ref))
+        held = self._store.get(ref)
         if held is None:
-            return Upsert(cls, Ref(ref), raw)
+            return Upsert(cls, ref, raw)
         passing = self._held_back.get(held.cls)
-        if passing and held.raw != raw and noise.is_noise(held.raw, raw, passing):
+        if held.raw == raw or (passing and noise.is_noise(held.raw, raw, passing)):
             raw = held.raw
         return Upsert(held.cls, held.ref, raw)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from xoproxy.model import XapiClass
+from xoproxy.model import Ref, XapiClass
 from xoproxy.pool.replies import Event, EventReply
 
 
@@ -74,7 +74,7 @@ class ScriptedClient:
         assert isinstance(reply, EventReply)
         return reply
 
-    async def records(self, cls: XapiClass) -> Mapping[str, msgspec.Raw]:
+    async def records(self, cls: XapiClass) -> Mapping[Ref, msgspec.Raw]:
         self.seen.append(("records", cls))
         records = self._next(f"{cls}.records", {})
         assert isinstance(records, dict)
@@ -93,8 +93,8 @@ def told(token: str, *events: Event, **counts: int) -> EventReply:
 
 
 def mod(cls: str, ref: str, **fields: object) -> Event:
-    return Event(operation="mod", ref=ref, cls=cls, record=raw(fields))
+    return Event(operation="mod", ref=Ref(ref), cls=cls, record=raw(fields))
 
 
 def gone(cls: str, ref: str) -> Event:
-    return Event(operation="del", ref=ref, cls=cls)
+    return Event(operation="del", ref=Ref(ref), cls=cls)

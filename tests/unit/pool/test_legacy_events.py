@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from xoproxy.errors import PoolUnreachable, XapiFailure
-from xoproxy.model import XapiClass
+from xoproxy.model import Ref, XapiClass
 from xoproxy.pool.legacy_events import LegacyEvents
 from xoproxy.pool.replies import Event
 
@@ -42,7 +42,7 @@ async def test_registering_comes_before_listing():
     reply = await LegacyEvents(pool).events([VM, SR], "")
 
     assert pool.asked == ["event.unregister", "event.register", "list VM", "list SR"]
-    assert reply.events == [Event("add", "OpaqueRef:v", "vm", RECORD)]
+    assert reply.events == [Event("add", Ref("OpaqueRef:v"), "vm", RECORD)]
     assert reply.token
     assert reply.valid_ref_counts == {}
 
@@ -66,11 +66,11 @@ async def test_only_the_last_event_of_an_object_counts():
     old, new = msgspec.Raw(b"{}"), RECORD
     pool.queue = [
         [
-            Event("add", "a", "vm", old),
-            Event("mod", "b", "vm", old),
-            Event("mod", "a", "vm", new),
-            Event("del", "b", "vm", old),
-            Event("mod", "c", "sr", old),
+            Event("add", Ref("a"), "vm", old),
+            Event("mod", Ref("b"), "vm", old),
+            Event("mod", Ref("a"), "vm", new),
+            Event("del", Ref("b"), "vm", old),
+            Event("mod", Ref("c"), "sr", old),
         ]
     ]
     legacy = LegacyEvents(pool)
