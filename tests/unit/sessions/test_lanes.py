@@ -94,6 +94,21 @@ class TestSwift:
         assert len(seqs(client)) == 1
         assert is_swift(client)
 
+    def test_frames_and_bytes_are_counted_whoever_gets_them(self):
+        desk = loaded()
+        swift, slow, busy = (desk.connect() for _ in range(3))
+        ready(desk, swift, slow, busy)
+        busy.subscribes(id_=2, query=HOSTS)
+        desk.flush()
+        slow.stalls()
+        counters = desk.hub.counters
+        frames, size = counters.frames, counters.bytes
+        change(desk, "x")
+        (written,) = {client.line.writes[-1] for client in (swift, busy)}
+        assert counters.frames - frames == 2
+        assert counters.bytes - size == 2 * (len(written) - written.index(b"{"))
+        assert counters.parked == 1
+
 
 class TestBetweenSlices:
     def between(self, act):
