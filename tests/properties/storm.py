@@ -10,6 +10,18 @@ from tests.properties.scene import MANY, Held, Peer, Scene
 SceneT = TypeVar("SceneT", bound=Scene)
 
 RIGHTS: list[Held] = [*[world.EVERYTHING] * 6, *world.RIGHTS, *standings.ACCOUNTS * 4]
+ROOMS: list[int | None] = [None, None, None, 0, 300]
+"""How many bytes may wait for somebody; None for any number."""
+SIZES = {
+    "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
+    "frame_bytes": [65_536, 400, 200],
+    "chunk_bytes": [32_768, 150, 1],
+    "slice_clients": [250, 2, 1],
+    "frames_total_bytes": [1 << 28, 3000, 1],
+    "slice_size": [50, 2, 1],
+    "threshold_bytes": [100, 0],
+}
+"""What a scene may be made with: enough for everything first, then less and less."""
 
 
 class Storm(Generic[SceneT]):
@@ -18,7 +30,6 @@ class Storm(Generic[SceneT]):
     Args:
         seed: decides everything.
         make: makes the scene, empty.
-        rooms: how many bytes may wait for somebody; None for any number.
         pools: names, as often as a pool shall be chosen.
     """
 
@@ -26,7 +37,6 @@ class Storm(Generic[SceneT]):
         self,
         seed: int,
         make: Callable[[random.Random], SceneT],
-        rooms: list[int | None],
         pools: str,
     ) -> None:
         self.rng = random.Random(seed)
@@ -38,7 +48,6 @@ class Storm(Generic[SceneT]):
             self.unsubscribe: 3,
             self.toggle_a_pool: 1,
         }
-        self._rooms = rooms
         self._pools = pools
         self._chosen: Peer | None = None
         self._loads = self.rng.choice([[0, 0, 200, None, None], [0, 200, *[None] * 12]])
@@ -74,7 +83,7 @@ class Storm(Generic[SceneT]):
             binary=self.rng.random() < 0.5,
             deflate=self.rng.random() < 0.5,
             rights=rights or self.rng.choice(RIGHTS),
-            room=self.rng.choice(self._rooms),
+            room=self.rng.choice(ROOMS),
         )
 
     def commit(self) -> None:

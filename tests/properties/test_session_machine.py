@@ -11,33 +11,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
-from tests.properties import standings, storm, world
+from tests.properties import machine, standings, storm, world
 from tests.properties.scene import MANY, SLICES, Scene
 
-_steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])
-"""How far the driver comes before the next thing happens."""
-_ROOMS = [None, None, None, 0, 300]
-_rooms = st.sampled_from(_ROOMS)
-_pools = st.sampled_from([None, None, ["p"]])
-_held = st.sampled_from(storm.RIGHTS)
-_SIZES = {
-    "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
-    "frame_bytes": [65_536, 400, 200],
-    "chunk_bytes": [32_768, 150, 1],
-    "slice_clients": [250, 2, 1],
-    "frames_total_bytes": [1 << 28, 3000, 1],
-    "slice_size": [50, 2, 1],
-    "threshold_bytes": [100, 0],
-    "idle_groups": [256, 1, 0],
-}
+_SIZES = {**storm.SIZES, "idle_groups": [256, 1, 0]}
 _BUCKETS = [1, 2, 4, 16, 256]
 _buckets = st.sampled_from(_BUCKETS)
 _SPOILS = [*[""] * 12, "length", "buckets", "base64"]
@@ -53,21 +32,15 @@ def slices(monkeypatch):
             monkeypatch.setattr(module, name, getattr(module, name))
 
 
-def _share(part: int) -> int:
-    """Return a part of the examples that the profile asks for: each of these is a long one."""
-    assert settings.default is not None
-    return max(1, settings.default.max_examples // part)
-
-
-class Machine(RuleBasedStateMachine):
-    scene: Scene | None = None
-
+class Machine(machine.Machine[Scene]):
     @initialize(
-        sizes=st.fixed_dictionaries({n: st.sampled_from(v) for n, v in _SIZES.items()}),
+        sizes=machine.sizes(_SIZES),
         first=world.full_pools(),
         popular=world.questions(),
         audience=st.lists(
-            st.tuples(st.booleans(), st.booleans(), _held, _rooms), min_size=1, max_size=4
+            st.tuples(st.booleans(), st.booleans(), machine.held, machine.rooms),
+            min_size=1,
+            max_size=4,
         ),
     )
     def begin(self, sizes, first, popular, audience):
@@ -79,30 +52,16 @@ class Machine(RuleBasedStateMachine):
             scene.subscribe(peer, popular)
         scene.flush(MANY)
 
-    @property
-    def here(self) -> Scene:
-        assert self.scene is not None
-        return self.scene
-
-    def any_peer(self, data):
-        return data.draw(st.sampled_from(self.here.peers))
-
-    @rule(
-        name=st.sampled_from("pppq"),
-        batches=st.lists(st.tuples(world.batches, _steps), min_size=1, max_size=4),
-        relisted=st.just(()) | st.lists(st.sampled_from(sorted(world.CLASSES)), min_size=1),
-    )
+    @rule(name=st.sampled_from("pppq"), batches=machine.batches, relisted=machine.relisted)
     def commit(self, name, batches, relisted):
-        for batch, steps in batches:
-            self.here.commit(name, batch, relisted)
-            self.here.flush(steps)
+        self.commit_all(name, batches, relisted)
 
     @precondition(lambda self: len(self.here.peers) < 5)
     @rule(
-        ends=st.tuples(st.booleans(), st.booleans(), _held, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), machine.held, machine.rooms),
         questions=st.lists(st.none() | world.questions(), min_size=1, max_size=3),
-        pools=_pools,
-        steps=_steps,
+        pools=machine.pools,
+        steps=machine.steps,
     )
     def connect(self, ends, questions, pools, steps):
         """Somebody comes and asks what everybody asks, or something of his own."""
@@ -113,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), question=world.questions(), pools=_pools)
+    @rule(data=st.data(), question=world.questions(), pools=machine.pools)
     def subscribe(self, data, question, pools):
         peer = self.any_peer(data)
         if len(peer.asked) < 4:
@@ -121,31 +80,7 @@ class Machine(RuleBasedStateMachine):
                 question = data.draw(st.sampled_from(list(peer.asked.values())))
             self.here.subscribe(peer, question, pools)
 
-    @precondition(lambda self: any(peer.asked for peer in self.here.peers))
-    @rule(data=st.data())
-    def unsubscribe(self, data):
-        peer = data.draw(st.sampled_from([p for p in self.here.peers if p.asked]))
-        self.here.unsubscribe(peer, data.draw(st.sampled_from(list(peer.asked))))
-
-    @precondition(lambda self: self.here.peers)
-    @rule(
-        data=st.data(),
-        room=st.sampled_from([0, 0, 200, 500, None]),
-        takes=st.booleans(),
-        steps=_steps,
-    )
-    def pace(self, data, room, takes, steps):
-        self.here.pace(self.any_peer(data), room, takes=takes)
-        self.here.flush(steps)
-
-    @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), rights=_held, steps=_steps)
-    def change_rights(self, data, rights, steps):
-        """Somebody may see more, less or something else, whatever he is getting at the moment."""
-        self.here.change_rights(self.any_peer(data), rights)
-        self.here.flush(steps)
-
-    @rule(changes=st.lists(standings.changes, min_size=1, max_size=3), steps=_steps)
+    @rule(changes=st.lists(standings.changes, min_size=1, max_size=3), steps=machine.steps)
     def administer(self, changes, steps):
         """Accounts, groups, roles and grants change, and what all see who are concerned."""
         for change in changes:
@@ -157,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         data=st.data(),
         share=st.none() | st.floats(0, 1),
         at_once=st.none() | st.booleans(),
-        steps=_steps,
+        steps=machine.steps,
     )
     def drop(self, data, share, at_once, steps):
         """A connection is cut; the client may be back before anything else happens."""
@@ -175,9 +110,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.here.absent and len(self.here.peers) < 6)
     @rule(
         data=st.data(),
-        ends=st.tuples(st.booleans(), st.booleans(), st.none() | _held, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), st.none() | machine.held, machine.rooms),
         compare=st.booleans(),
-        steps=_steps,
+        steps=machine.steps,
     )
     def come_back(self, data, ends, compare, steps):
         """Somebody is back, perhaps with other rights."""
@@ -191,7 +126,7 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: any(peer.replica.due for peer in self.here.peers))
-    @rule(data=st.data(), buckets=_buckets, spoil=_spoils, steps=_steps)
+    @rule(data=st.data(), buckets=_buckets, spoil=_spoils, steps=machine.steps)
     def say_digests(self, data, buckets, spoil, steps):
         peer = data.draw(st.sampled_from([p for p in self.here.peers if p.replica.due]))
         self.here.say_digests(peer, buckets, spoil)
@@ -210,19 +145,16 @@ class Machine(RuleBasedStateMachine):
                 if len(peer.asked) < 4:
                     self.here.hand_in_foreign_tokens(peer, question, absent, forged)
 
-    @rule(flush=_steps, mark=st.integers(0, 5))
+    @rule(flush=machine.steps, mark=st.integers(0, 5))
     def drive(self, flush, mark):
         self.here.flush(flush)
         self.here.mark(mark)
 
-    def teardown(self):
-        if self.scene is not None:
-            self.scene.end()
-
 
 def test_every_client_holds_exactly_what_it_may_see():
     run_state_machine_as_test(
-        Machine, settings=settings(settings.default, max_examples=_share(2), stateful_step_count=30)
+        Machine,
+        settings=settings(settings.default, max_examples=machine.share(2), stateful_step_count=30),
     )
 
 
@@ -230,7 +162,7 @@ class Storm(storm.Storm[Scene]):
     """Random steps on a scene of views."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed, self._make, _ROOMS, "ppppq")
+        super().__init__(seed, self._make, "ppppq")
         one, other = (world.random_question(self.rng) for _ in range(2))
         self.popular = [replace(one, condition=None), other]
         self.steps |= {
@@ -319,6 +251,6 @@ def test_other_rights_act_at_once_whatever_the_rate():
 
 
 @given(st.integers(0, 2**32), st.integers(1, 400))
-@settings(max_examples=_share(1))
+@settings(max_examples=machine.share(1))
 def test_no_storm_leaves_a_client_astray(seed, length):
     Storm(seed).play(length)

@@ -11,31 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
-from tests.properties import standings, storm, window_world, world
+from tests.properties import machine, standings, storm, window_world, world
 from tests.properties.scene import MANY, SLICES
 from tests.properties.window_scene import WindowScene
 from xoproxy.cache import listing, ordered_list
 from xoproxy.sessions import window_content, window_group, window_work
 
-_held = st.sampled_from(storm.RIGHTS)
-_ROOMS = [None, None, None, 0, 300]
-_SIZES = {
-    "journal_bytes": [1 << 20, 1 << 20, 1 << 20, 6_000, 1_500, 300, 0],
-    "frame_bytes": [65_536, 400, 200],
-    "chunk_bytes": [32_768, 150, 1],
-    "slice_clients": [250, 2, 1],
-    "frames_total_bytes": [1 << 28, 3000, 1],
-    "slice_size": [50, 2, 1],
-    "threshold_bytes": [100, 0],
-}
 _OURS = {
     listing: ["_SLICE"],
     window_content: ["_SLICE"],
@@ -43,9 +26,6 @@ _OURS = {
     window_work: ["_ROWS_PER_STEP", "_BUILT_PER_TURN"],
     ordered_list: ["_BLOCK"],
 }
-_steps = st.sampled_from([0, 0, 1, 2, 3, 5, 8, MANY, MANY, MANY])
-_rooms = st.sampled_from(_ROOMS)
-_pools = st.sampled_from([None, None, ["p"]])
 
 
 @pytest.fixture(autouse=True)
@@ -63,21 +43,14 @@ def _scene(sizes: dict[str, int]) -> WindowScene:
     return WindowScene(**sizes)
 
 
-def _share(part: int) -> int:
-    assert settings.default is not None
-    return max(1, settings.default.max_examples // part)
-
-
-class Machine(RuleBasedStateMachine):
-    scene: WindowScene | None = None
-
+class Machine(machine.Machine[WindowScene]):
     @initialize(
-        sizes=st.fixed_dictionaries({n: st.sampled_from(v) for n, v in _SIZES.items()}),
+        sizes=machine.sizes(storm.SIZES),
         first=world.full_pools(),
         second=world.full_pools(),
         popular=window_world.questions,
         audience=st.lists(
-            st.tuples(st.booleans(), _held, _rooms, window_world.spans),
+            st.tuples(st.booleans(), machine.held, machine.rooms, window_world.spans),
             min_size=1,
             max_size=4,
         ),
@@ -92,34 +65,20 @@ class Machine(RuleBasedStateMachine):
         scene.flush(MANY)
         scene.commit("q", second)
 
-    @property
-    def here(self) -> WindowScene:
-        assert self.scene is not None
-        return self.scene
-
-    def any_peer(self, data):
-        return data.draw(st.sampled_from(self.here.peers))
-
-    @rule(
-        name=st.sampled_from("ppqq"),
-        batches=st.lists(st.tuples(world.batches, _steps), min_size=1, max_size=4),
-        relisted=st.just(()) | st.lists(st.sampled_from(sorted(world.CLASSES)), min_size=1),
-    )
+    @rule(name=st.sampled_from("ppqq"), batches=machine.batches, relisted=machine.relisted)
     def commit(self, name, batches, relisted):
-        for batch, steps in batches:
-            self.here.commit(name, batch, relisted)
-            self.here.flush(steps)
+        self.commit_all(name, batches, relisted)
 
     @precondition(lambda self: len(self.here.peers) < 5)
     @rule(
-        ends=st.tuples(st.booleans(), st.booleans(), _held, _rooms),
+        ends=st.tuples(st.booleans(), st.booleans(), machine.held, machine.rooms),
         looks=st.lists(
             st.tuples(st.none() | window_world.questions, window_world.spans),
             min_size=1,
             max_size=3,
         ),
-        pools=_pools,
-        steps=_steps,
+        pools=machine.pools,
+        steps=machine.steps,
     )
     def connect(self, ends, looks, pools, steps):
         binary, deflate, rights, room = ends
@@ -129,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         self.here.flush(steps)
 
     @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), question=world.questions(), pools=_pools)
+    @rule(data=st.data(), question=world.questions(), pools=machine.pools)
     def subscribe(self, data, question, pools):
         """Somebody looks at a whole view, too."""
         peer = self.any_peer(data)
@@ -137,7 +96,11 @@ class Machine(RuleBasedStateMachine):
             self.here.subscribe(peer, question, pools)
 
     @precondition(lambda self: any(self.here.windows_of(peer) for peer in self.here.peers))
-    @rule(data=st.data(), spans=st.lists(window_world.spans, min_size=1, max_size=3), steps=_steps)
+    @rule(
+        data=st.data(),
+        spans=st.lists(window_world.spans, min_size=1, max_size=3),
+        steps=machine.steps,
+    )
     def move(self, data, spans, steps):
         peer = data.draw(st.sampled_from([p for p in self.here.peers if self.here.windows_of(p)]))
         id_ = data.draw(st.sampled_from(self.here.windows_of(peer)))
@@ -145,56 +108,30 @@ class Machine(RuleBasedStateMachine):
             self.here.move(peer, id_, span)
         self.here.flush(steps)
 
-    @precondition(lambda self: any(peer.asked for peer in self.here.peers))
-    @rule(data=st.data())
-    def unsubscribe(self, data):
-        peer = data.draw(st.sampled_from([p for p in self.here.peers if p.asked]))
-        self.here.unsubscribe(peer, data.draw(st.sampled_from(list(peer.asked))))
-
-    @precondition(lambda self: self.here.peers)
-    @rule(
-        data=st.data(),
-        room=st.sampled_from([0, 0, 200, 500, None]),
-        takes=st.booleans(),
-        steps=_steps,
-    )
-    def pace(self, data, room, takes, steps):
-        self.here.pace(self.any_peer(data), room, takes=takes)
-        self.here.flush(steps)
-
     @precondition(lambda self: len(self.here.peers) > 1)
     @rule(data=st.data(), share=st.none() | st.floats(0, 1))
     def drop(self, data, share):
         self.here.drop(self.any_peer(data), share)
 
-    @precondition(lambda self: self.here.peers)
-    @rule(data=st.data(), rights=_held, steps=_steps)
-    def change_rights(self, data, rights, steps):
-        self.here.change_rights(self.any_peer(data), rights)
-        self.here.flush(steps)
-
-    @rule(change=standings.changes, steps=_steps)
+    @rule(change=standings.changes, steps=machine.steps)
     def administer(self, change, steps):
         self.here.administer(change)
         self.here.flush(steps)
 
-    @rule(steps=_steps)
+    @rule(steps=machine.steps)
     def toggle_a_pool(self, steps):
         self.here.toggle_a_pool()
         self.here.flush(steps)
 
-    @rule(flush=_steps)
+    @rule(flush=machine.steps)
     def drive(self, flush):
         self.here.flush(flush)
-
-    def teardown(self):
-        if self.scene is not None:
-            self.scene.end()
 
 
 def test_every_window_shows_what_it_should():
     run_state_machine_as_test(
-        Machine, settings=settings(settings.default, max_examples=_share(2), stateful_step_count=25)
+        Machine,
+        settings=settings(settings.default, max_examples=machine.share(2), stateful_step_count=25),
     )
 
 
@@ -202,7 +139,7 @@ class Storm(storm.Storm[WindowScene]):
     """Random steps on a scene of windows."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed, self._make, _ROOMS, "ppq")
+        super().__init__(seed, self._make, "ppq")
         one, other = (window_world.random_question(self.rng) for _ in range(2))
         self.popular = [replace(one, condition=None), other]
         self.steps |= {
@@ -218,7 +155,7 @@ class Storm(storm.Storm[WindowScene]):
 
     @staticmethod
     def _make(rng: random.Random) -> WindowScene:
-        return _scene({name: rng.choice(values) for name, values in _SIZES.items()})
+        return _scene({name: rng.choice(values) for name, values in storm.SIZES.items()})
 
     def connect(self) -> None:
         if len(self.scene.peers) < 6:
@@ -249,6 +186,6 @@ class Storm(storm.Storm[WindowScene]):
 
 @given(st.integers(0, 2**32), st.integers(1, 150))
 @example(6153347, 60)  # all windows on a list go while the first of them takes up news
-@settings(max_examples=_share(2))
+@settings(max_examples=machine.share(2))
 def test_no_storm_shows_a_wrong_window(seed, length):
     Storm(seed).play(length)
