@@ -18,7 +18,6 @@ from xoproxy.auth import (
 from xoproxy.auth.grants import EVERYTHING
 from xoproxy.errors import ErrorCode, RequestRefused
 from xoproxy.model import PoolId
-from xoproxy.storage import open_storage
 
 GOOD = "a good long one"
 RED = Scope(Kind.TAG, value="red")
@@ -85,9 +84,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path, quick_passwords):
-    async with open_storage(f"sqlite:///{tmp_path}/x.db", tmp_path / "key") as storage:
-        yield World(storage, quick_passwords)
+def world(storage, quick_passwords):
+    return World(storage, quick_passwords)
 
 
 @pytest.fixture

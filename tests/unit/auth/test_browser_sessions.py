@@ -13,31 +13,11 @@ from xoproxy.auth import (
     Directory,
     Identity,
     Lifetime,
-    Tokens,
 )
 from xoproxy.errors import ErrorCode, RequestRefused, Unauthorized
-from xoproxy.storage import open_storage
 
 LIFETIME = Lifetime(timedelta(hours=1), timedelta(hours=8))
 BOB = Identity("b1", "bob", "viewer", "password:b1")
-
-
-class Now:
-    value = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self):
-        return self.value
-
-
-@pytest.fixture
-def now():
-    return Now()
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    async with open_storage(f"sqlite:///{tmp_path}/x.db", tmp_path / "key") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -45,11 +25,6 @@ async def directory(storage, now):
     account = Account("b1", "bob", "viewer", "$h", enabled=True, created_at=now())
     await storage.directory.put_account(account)
     return Directory(Contents(accounts=(account,)))
-
-
-@pytest.fixture
-def tokens(storage, now):
-    return Tokens(storage.tokens, now=now)
 
 
 @pytest.fixture
