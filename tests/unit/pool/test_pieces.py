@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.pool.sliced import finish
 from xoproxy.errors import PoolUnreachable
 from xoproxy.pool import pieces, replies
 
@@ -32,17 +33,6 @@ def event(number: int, record: object) -> dict:
 def reply(records: list, **more: object) -> dict:
     events = [event(number, record) for number, record in enumerate(records)]
     return {"id": 1, "result": {"token": "7", "events": events, **more}, "jsonrpc": "2.0"}
-
-
-def finish(work):
-    """Take all slices; return the value and their number."""
-    count = 0
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value, count
-        count += 1
 
 
 def read(result: object) -> object:

@@ -5,19 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.pool.sliced import finish
 from xoproxy.errors import PoolUnreachable
 from xoproxy.pool import mending, replies
-
-
-def finish(work):
-    """Take all slices; return the value and their number."""
-    count = 0
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value, count
-        count += 1
 
 
 def scanned(record: bytes) -> bytes:
