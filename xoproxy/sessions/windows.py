@@ -151,7 +151,7 @@ class Windows:
             raise RequestRefused(ErrorCode.NOT_FOUND, text)
         here = self._destination(member)
         look = replace(self.groups[here], span=span)
-        self._send(member, self._group(client, look, here))
+        self._send(member, self._group(client, look, member))
 
     def add_pool(
         self, client: Client, subscription: MessageId, store: Store, visibility: Visibility
@@ -200,7 +200,7 @@ class Windows:
 
     def _rescope(self, member: Member, here: WindowGroup, scope: Scope) -> None:
         look = replace(self.groups[here], listing=self._listing(scope))
-        self._send(member, self._group(member.client, look))
+        self._send(member, self._group(member.client, look, member))
 
     def _send(self, member: Member, destination: WindowGroup) -> None:
         destination.arriving[member] = None  # first: it may be where it was to go already
@@ -237,17 +237,22 @@ class Windows:
             prefix = self._prefixes[store] = f"{key_text(next(self._prefix_count))}-"
         return prefix
 
-    def _group(self, client: Client, look: _Look, here: WindowGroup | None = None) -> WindowGroup:
-        """Return the window that shows this, which no other subscription of the client has."""
-        taken = {member.group for member in client.members.values()}
-        taken |= {m.destination for m in client.members.values() if m.destination is not None}
-        taken.discard(here)
+    def _group(self, client: Client, look: _Look, member: Member | None = None) -> WindowGroup:
+        """Return the window that shows this, which no other member of the client has.
+
+        Nor may it be one as which the client knows another view still.
+        """
+        taken: set[int | None] = set()
+        for other in client.members.values():
+            if other is not member:
+                taken |= {other.group.number, other.shown_as}
+                taken |= {None if other.destination is None else other.destination.number}
         for copy in count():
             look = replace(look, copy=copy)
             group = self._by_look.get(look)
             if group is None:
                 return self._make(look)
-            if group not in taken:
+            if group.number not in taken:
                 return group
         raise AssertionError
 

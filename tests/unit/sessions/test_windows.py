@@ -319,6 +319,21 @@ class TestMoving:
             looker.hear()
             assert looker.labels() == ["c", "x"]
 
+    def test_what_a_client_still_knows_by_a_number_is_no_other_view_of_it(self):
+        desk = desk_of("a", "b", "c", "d")
+        others, looker = Looker(desk, [0, 2]), Looker(desk, [0, 2])
+        (member,) = looker.client.client.members.values()
+        looker.moves([2, 2])
+        flushing = desk.hub.flush()
+        while member.shown_as is None:
+            next(flushing)
+        looker.subscribe(2, [0, 2])
+        for _ in flushing:
+            pass
+        looker.hear()
+        assert looker.labels(1) == ["c", "d"]
+        assert looker.labels(2) == others.labels() == ["a", "b"]
+
     def test_a_move_before_a_frame_is_taken_back(self):
         """One that waited for others of its client, whose rights changed before it left."""
         desk = desk_of("a", "b", "c", slice_clients=1)
