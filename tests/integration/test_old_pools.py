@@ -47,18 +47,6 @@ def quick_heart(monkeypatch):
     monkeypatch.setattr(jsonrpc, "SILENCE_S", 2.0)
 
 
-def rename_vms(world, count: int, name: str) -> None:
-    database = world.simulator.database
-    for ref in database.refs("VM")[:count]:
-        database.write("VM", ref, "name_label", name)
-
-
-def destroy_vms(world, count: int) -> None:
-    database = world.simulator.database
-    for ref in database.refs("VM")[-count:]:
-        database.destroy("VM", ref)
-
-
 async def call(world, method: str, **params: object):
     return msgspec.json.decode(await world.supervisor.call(POOL, method, params))
 
@@ -202,8 +190,8 @@ async def test_lost_removals_leave_no_ghosts(release):
     async with watched(generate(1, 600, 4), patient, live=False, release=release) as world:
         await world.until_live(30)
         await world.fault("black_hole")
-        destroy_vms(world, 560)  # more than XAPI remembers
-        rename_vms(world, 3, "survivor")
+        world.destroy_vms(560)  # more than XAPI remembers
+        world.rename_vms(3, "survivor")
         batches = len(world.witness.batches)
         await asyncio.sleep(0.5)
         await world.fault("none")
@@ -233,8 +221,8 @@ async def test_a_lost_registration_lists_the_pool_as_a_difference(code):
     async with watched(generate(1, 10, 11), release=LEGACY) as world:
         await world.until(lambda: world.calls("event.next") > 0)
         await world.fault("fail", method="event.next", code=code)
-        destroy_vms(world, 2)
-        rename_vms(world, 5, "new")
+        world.destroy_vms(2)
+        world.rename_vms(5, "new")
 
         await world.until(lambda: world.counts.full_lists == 2)
         await world.until_equal()
@@ -250,8 +238,8 @@ async def test_what_does_not_fit_xapis_queue_is_listed(monkeypatch):
     async with watched(generate(1, 40, 12), release=LEGACY) as world:
         await world.until(lambda: world.calls("event.next") > 0)
         for n in range(20):
-            rename_vms(world, 20, f"name {n}")
-        destroy_vms(world, 10)
+            world.rename_vms(20, f"name {n}")
+        world.destroy_vms(10)
 
         await world.until(lambda: world.counts.full_lists == 2)
         await world.until_equal()
@@ -262,8 +250,8 @@ async def test_an_answer_that_got_lost_costs_nothing_but_a_list():
     async with watched(generate(1, 20, 13), release=LEGACY) as world:
         await world.until(lambda: world.calls("event.next") > 0)
         await world.fault("truncated", seconds=0.5)
-        destroy_vms(world, 5)  # told in the answer that is cut off, and never again
-        rename_vms(world, 5, "told once")
+        world.destroy_vms(5)  # told in the answer that is cut off, and never again
+        world.rename_vms(5, "told once")
 
         await world.until(lambda: world.counts.full_lists >= 2)
         await world.until_equal()
@@ -281,7 +269,7 @@ async def test_who_waits_for_us_in_vain_gets_none_of_the_events_to_come():
         (after,) = world.simulator.database.refs("session")
         assert after != before
         for number in range(5):
-            rename_vms(world, 3, f"name {number}")
+            world.rename_vms(3, f"name {number}")
             await world.until_equal()
 
 
@@ -291,8 +279,8 @@ async def test_a_process_that_is_killed_is_replaced(release):
         await world.until(lambda: world.calls("event.next") + world.calls("event.from") > 1)
         for pid in _children():
             os.kill(pid, signal.SIGKILL)
-        destroy_vms(world, 2)
-        rename_vms(world, 5, "afterwards")
+        world.destroy_vms(2)
+        world.rename_vms(5, "afterwards")
 
         await world.until(lambda: LinkState.STALE in world.witness.states)
         await world.until_live()

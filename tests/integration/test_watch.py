@@ -16,18 +16,6 @@ VM = XapiClass("VM")
 MESSAGE = XapiClass("message")
 
 
-def destroy_vms(world, count: int) -> None:
-    database = world.simulator.database
-    for ref in database.refs("VM")[-count:]:
-        database.destroy("VM", ref)
-
-
-def rename_vms(world, count: int, name: str) -> None:
-    database = world.simulator.database
-    for ref in database.refs("VM")[:count]:
-        database.write("VM", ref, "name_label", name)
-
-
 async def test_the_first_load_is_the_pools_get_all_records_of_every_class():
     async with watched(generate(2, 30, 1)) as world:
         session = await world.rpc("session.login_with_password", "root", "x")
@@ -45,7 +33,7 @@ async def test_secrets_and_sessions_are_never_held():
     async with watched(generate(1, 3, 1)) as world:
         assert not {"secret", "session", "user", "event"} & {c.lower() for c in world.store.classes}
         world.simulator.database.create("secret", {"value": "hunter2"})
-        rename_vms(world, 1, "sign")
+        world.rename_vms(1, "sign")
         await world.until(lambda: any(b"sign" in e.raw for e in world.store.entries(VM)))
         assert not any(b"hunter2" in raw for raw in world.witness.replica.values())
 
@@ -69,8 +57,8 @@ async def test_after_any_changes_we_hold_what_the_pool_has():
 async def test_lost_removals_leave_no_ghosts():
     async with watched(generate(1, 1600, 4)) as world:
         await world.fault("black_hole")
-        destroy_vms(world, 1500)
-        rename_vms(world, 3, "survivor")
+        world.destroy_vms(1500)
+        world.rename_vms(3, "survivor")
         batches = len(world.witness.batches)
         await world.fault("none")
 
@@ -87,7 +75,7 @@ async def test_lost_removals_leave_no_ghosts():
 
 async def test_an_older_database_is_told_as_a_difference():
     async with watched(generate(1, 30, 5)) as world:
-        rename_vms(world, 10, "to be forgotten")
+        world.rename_vms(10, "to be forgotten")
         await world.until_equal()
         batches = len(world.witness.batches)
 
@@ -101,14 +89,14 @@ async def test_an_older_database_is_told_as_a_difference():
         assert forgotten == 2
         assert world.witness.kinds(batches)["change"] >= 8
         assert not world.witness.kinds(batches)["remove"]
-        rename_vms(world, 4, "afterwards")
+        world.rename_vms(4, "afterwards")
         await world.until_equal()
 
 
 async def test_a_token_from_the_future_is_found_out_by_a_probe():
     settings = replace(FAST, probe_after_s=0.3, probe_timeout_s=0.3)
     async with watched(generate(1, 10, 6), settings) as world:
-        rename_vms(world, 10, "to be forgotten")
+        world.rename_vms(10, "to be forgotten")
         await world.until_equal()
 
         world.simulator.database.rewind(8)  # without any sign: sessions and connections stay
@@ -118,7 +106,7 @@ async def test_a_token_from_the_future_is_found_out_by_a_probe():
         assert world.counts.silent_tokens == 1
         assert world.counts.probes >= 1
         assert world.calls("session.login_with_password") == 1
-        rename_vms(world, 4, "afterwards")
+        world.rename_vms(4, "afterwards")
         await world.until_equal()
 
 
@@ -175,7 +163,7 @@ async def test_messages_come_and_go_and_only_the_newest_are_kept():
 
 async def test_without_messages_they_are_not_asked_for():
     async with watched(generate(1, 3, 8), replace(FAST, messages_kept=0)) as world:
-        rename_vms(world, 1, "x")
+        world.rename_vms(1, "x")
         await world.until_equal()
 
         assert not world.calls("message.get_all_records")
@@ -208,7 +196,7 @@ async def test_a_scan_that_comes_and_goes_is_no_news():
 async def test_a_class_that_cannot_be_listed_does_not_break_the_link():
     async with watched(generate(1, 560, 10)) as world:
         await world.fault("fail", method="VM.get_all_records", code="INTERNAL_ERROR")
-        destroy_vms(world, 550)  # more than XAPI remembers
+        world.destroy_vms(550)  # more than XAPI remembers
 
         await world.until_equal()
         assert world.calls("VM.get_all_records") == 2
@@ -220,7 +208,7 @@ async def test_a_class_that_cannot_be_listed_does_not_break_the_link():
 async def test_a_lost_position_lists_the_pool_again(code):
     async with watched(generate(1, 10, 11)) as world:
         await world.fault("fail", method="event.from", code=code)
-        rename_vms(world, 5, "new")
+        world.rename_vms(5, "new")
 
         await world.until(lambda: world.counts.full_lists == 2)
         await world.until_equal()

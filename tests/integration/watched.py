@@ -143,6 +143,16 @@ class Watched:
         )
         assert status == 200, body
 
+    def rename_vms(self, count: int, name: str) -> None:
+        database = self.simulator.database
+        for ref in database.refs("VM")[:count]:
+            database.write("VM", ref, "name_label", name)
+
+    def destroy_vms(self, count: int) -> None:
+        database = self.simulator.database
+        for ref in database.refs("VM")[-count:]:
+            database.destroy("VM", ref)
+
     async def until(self, condition: Callable[[], bool], within_s: float = 10.0) -> float:
         """Wait for a condition; return how long it took."""
         began_s = time.monotonic()
