@@ -84,6 +84,25 @@ def test_what_was_gathered_goes_first():
     assert one.outlet.writes == [b"12", b'p{"type":"pong"}']
 
 
+def test_much_is_not_gathered_but_written():
+    one = client()
+    member = Member(one, Group.__new__(Group), 3)
+    one.gather(member, 3, b"1" * 65_536)
+    assert one.outlet.writes == []
+    one.gather(member, 3, b"2")
+    assert one.outlet.writes == [b"1" * 65_536 + b"2"]
+    assert one.discard() == []
+
+
+def test_a_delivery_that_is_dropped_unfinished_weighs_no_more():
+    ledger = FrameLedger()
+    delivery = Delivery(5)
+    delivery.make(iter([None]), ledger, 1_000)
+    assert ledger.used_bytes == 1_000
+    del delivery
+    assert ledger.used_bytes == 0
+
+
 def test_nothing_is_written_after_the_close_and_it_is_said_once():
     one = client()
     one.outbox.append(b"1")
