@@ -1,10 +1,8 @@
 """The administration commands against a real server: what they print, and how they end."""
 
 import asyncio
-import contextlib
 import json
 import os
-import pty
 import re
 import socket
 import subprocess
@@ -16,6 +14,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from tests.integration.administration import PASSWORD, administration
+from tests.integration.terminal import answered
 from xoproxy.cli.main import COMMANDS, application, run
 
 AS_ADMIN = ("--as", "admin")
@@ -251,43 +250,19 @@ async def test_answers_that_are_not_ours_are_told(xoproxy, monkeypatch, status, 
     await runner.cleanup()
 
 
-async def test_at_a_terminal_passwords_are_asked_for_and_not_shown(server):
-    terminal, inside = pty.openpty()
-    os.set_blocking(terminal, False)
-    arguments = ("pool", "add", "Paris", "https://xcp1.example", "--user", "root", "--json")
-    environment = {k: v for k, v in os.environ.items() if k != "XOPROXY_PASSWORD"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "xoproxy", *arguments),
-        stdin=inside,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=inside,
-        env=environment,
-        start_new_session=True,
+async def test_at_a_terminal_passwords_are_asked_for_and_not_shown(server, monkeypatch):
+    monkeypatch.delenv("XOPROXY_PASSWORD")
+    out, shown = await answered(
+        ("pool", "add", "Paris", "https://xcp1.example", "--user", "root", "--json"),
+        {
+            "User: ": "admin",
+            "Password of admin: ": PASSWORD,
+            "Password of root on the pool: ": "hunter2",
+        },
     )
-    os.close(inside)
-    shown = b""
-    readable = asyncio.Event()
-    asyncio.get_running_loop().add_reader(terminal, readable.set)
-    for prompt, typed in (
-        (b"User: ", b"admin\n"),
-        (b"Password of admin: ", PASSWORD.encode() + b"\n"),
-        (b"Password of root on the pool: ", b"hunter2\n"),
-    ):
-        async with asyncio.timeout(10):
-            while not shown.endswith(prompt):
-                await readable.wait()
-                readable.clear()
-                with contextlib.suppress(BlockingIOError):
-                    shown += os.read(terminal, 1000)
-        os.write(terminal, typed)
-    asyncio.get_running_loop().remove_reader(terminal)
-    async with asyncio.timeout(10):
-        out, _ = await process.communicate()
-    os.close(terminal)
     assert json.loads(out)["name"] == "Paris"
-    assert b"hunter2" not in shown
-    assert PASSWORD.encode() not in shown
+    assert "hunter2" not in shown
+    assert PASSWORD not in shown
     assert (await server.storage.pools.list())[0].password == "hunter2"
 
 
