@@ -8,7 +8,7 @@ import sys
 
 
 async def answered(arguments: tuple[str, ...], answers: dict[str, str]) -> tuple[str, str]:
-    """Run a command and type an answer to each prompt; return stdout and what was shown till then.
+    """Run a command and type an answer to each prompt; return stdout and what the terminal showed.
 
     Args:
         arguments: the command's.
@@ -38,5 +38,8 @@ async def answered(arguments: tuple[str, ...], answers: dict[str, str]) -> tuple
     asyncio.get_running_loop().remove_reader(terminal)
     async with asyncio.timeout(20):
         out, _ = await process.communicate()
+    with contextlib.suppress(OSError):  # how Linux says that nobody is inside any more
+        while more := os.read(terminal, 1000):
+            shown += more
     os.close(terminal)
     return out.decode(), shown.decode()
