@@ -81,15 +81,13 @@ class Lanes:
     def __init__(self, width: int) -> None:
         self._width = width
         self._lanes: list[Lane] = []
-        """Empty ones are used again."""
 
     def admit(self, member: Member, position: int) -> None:
         """Take in a member that stands at a position."""
         deflate = member.client.deflate
         for lane in self._lanes:
-            if not lane:
+            if not lane:  # used again
                 lane.position, lane.deflate = position, deflate
-                break
             is_fit = lane.position == position and lane.deflate == deflate
             if is_fit and len(lane) < self._width:
                 break

@@ -102,6 +102,22 @@ def test_what_nobody_waits_for_weighs_nothing_in_the_end():
     assert weight(desk) < before + 2_000
 
 
+def test_a_patch_that_everybody_has_is_not_kept():
+    desk = Desk(**SIZES)
+    full(desk)
+    reader = desk.connect()
+    reader.says("subscribe", id=1, query=ALL)
+    desk.flush()
+    desk.bookmarks()
+    before = weight(desk)
+    full(desk, "changed")
+    desk.flush()
+    assert weight(desk) > before + 5_000
+    desk.bookmarks()
+    assert weight(desk) < before + 1_000
+    assert documents(reader)[-1] == "patch"
+
+
 def test_a_past_that_history_no_longer_holds_is_not_kept_for_who_takes_nothing():
     desk = Desk(JournalBudget(20_000, 20_000), frames_total_bytes=1 << 20, **SIZES)
     full(desk)
