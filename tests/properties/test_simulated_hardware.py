@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.simulator.calls.support import (
@@ -286,6 +286,11 @@ def test_one_call_after_the_other(history: list[tuple[Kind, int, int]]) -> None:
     asyncio.run(_play(history, at_once=1))
 
 
+# A control domain's drive is being unplugged when its copy ends.
+_COPY, _PLUG, _UNPLUG = _disk("copy"), Kind("VBD", "plug", "plug"), Kind("VBD", "unplug", "unplug")
+
+
 @given(steps)
+@example([(_COPY, 0, 0), *[(_PLUG, 0, 0)] * 7, (_UNPLUG, 3, 0)])
 def test_many_calls_beside_each_other(history: list[tuple[Kind, int, int]]) -> None:
     asyncio.run(_play(history, at_once=len(KINDS)))

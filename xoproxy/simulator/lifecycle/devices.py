@@ -6,7 +6,7 @@ from typing import Final
 
 from xoproxy.simulator.database import Database
 from xoproxy.simulator.lifecycle.writes import NULL, Record, Steps
-from xoproxy.simulator.rules import allow
+from xoproxy.simulator.rules import allow, drop
 
 _LETTERS: Final = 26
 _DISK: Final = re.compile(r"(?:xvd|hd|sd)([a-z]{1,2})\d*")
@@ -53,7 +53,7 @@ def remove_device(db: Database, cls: str, device: str) -> None:
     vm, metrics = record["VM"], record["metrics"]
     if db.exists(f"{cls}_metrics", metrics):
         db.destroy(f"{cls}_metrics", metrics)
-    db.destroy(cls, device)
+    drop(db, cls, device)
     _allow_owner(db, vm)
 
 

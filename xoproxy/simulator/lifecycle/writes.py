@@ -8,7 +8,7 @@ from uuid import UUID
 
 from xoproxy.simulator import sexpr
 from xoproxy.simulator.database import Database
-from xoproxy.simulator.rules import RULES, allow, check
+from xoproxy.simulator.rules import RULES, allow, check, drop
 
 NULL = "OpaqueRef:NULL"
 
@@ -94,7 +94,7 @@ class Writes:
         record = self.db.row(cls, ref).fields
         for child in record["children"] if cls == "VM" else ():
             self.set("VM", child, parent=record["parent"])
-        self.db.destroy(cls, ref)
+        drop(self.db, cls, ref)
         return True
 
     def remove_device(self, cls: str, ref: str) -> bool:

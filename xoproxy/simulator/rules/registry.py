@@ -26,7 +26,7 @@ class Rules:
     `allowed_operations`): they are refused or not like the others, but are not in `advertised`.
 
     `readers` lists all objects whose own rules look at this one (a VBD's at its VM): what they
-    advertise is brought up to date together with it.
+    advertise is brought up to date together with it, and when it goes.
     """
 
     advertised: tuple[str, ...]
@@ -56,5 +56,15 @@ def allow(db: Database, cls: str, ref: str) -> int:
     Returns:
         how many writes that took.
     """
-    both = [(cls, ref), *RULES[cls].readers(db, ref)]
-    return sum(db.write(c, r, "allowed_operations", allowed(db, c, r)) for c, r in both)
+    return _advertise(db, [(cls, ref), *RULES[cls].readers(db, ref)])
+
+
+def drop(db: Database, cls: str, ref: str) -> None:
+    """Delete a row of any class, and bring its readers up to date: it may have hindered them."""
+    readers = [*RULES[cls].readers(db, ref)] if cls in RULES else []
+    db.destroy(cls, ref)
+    _advertise(db, readers)
+
+
+def _advertise(db: Database, objects: Iterable[Reader]) -> int:
+    return sum(db.write(c, r, "allowed_operations", allowed(db, c, r)) for c, r in objects)

@@ -30,6 +30,7 @@ CD = {
     "qos_algorithm_type": "",
     "qos_algorithm_params": {},
 }
+DISK = {**CD, "type": "Disk", "mode": "RW", "empty": False}
 
 
 def iso(user: Client) -> str:
@@ -107,7 +108,6 @@ async def test_drives_that_are_refused(members: dict, error: list[str]):
 async def test_disks_that_are_refused():
     async with client() as user:
         sr = add_sr(user)
-        record = {**CD, "type": "Disk", "mode": "RW", "empty": False}
         statefile = add_vdi(user, sr, type="ha_statefile")
         fixed = add_vdi(user, sr, read_only=True)
         cases = [
@@ -116,7 +116,7 @@ async def test_disks_that_are_refused():
             ({"VDI": fixed, "type": "CD", "mode": "RO"}, ["VDI_IS_NOT_ISO", fixed, "user"]),
         ]
         for members, error in cases:
-            assert await user.error("VBD.create", {**record, **members}) == error
+            assert await user.error("VBD.create", {**DISK, **members}) == error
 
 
 @pytest.mark.parametrize("place", ["1", "xvdb", "hdb", "sdb"])
@@ -243,6 +243,40 @@ async def test_a_second_plug_waits_for_the_first_and_then_is_too_late():
         assert user.db.get("VBD", vbd, "current_operations") == {first: "plug"}
         assert await user.error("VBD.plug", vbd) == ["DEVICE_ALREADY_ATTACHED", vbd]
         assert user.db.get("task", first, "status") == "success"
+
+
+async def test_a_drive_that_goes_while_it_is_unplugged_leaves_its_disk_free():
+    async with client() as user:
+        disk = add_vdi(user, add_sr(user))
+        free = user.db.get("VDI", disk, "allowed_operations")
+        vbd = add_vbd(user, disk)
+        run(user)
+        await user.call("VBD.plug", vbd)
+        unplug = await user.call("Async.VBD.unplug", vbd)
+        await asyncio.sleep(0.015)
+        assert user.db.get("VBD", vbd, "current_operations") == {unplug: "unplug"}
+        assert user.db.get("VDI", disk, "allowed_operations") == []
+        await user.call("VBD.destroy", vbd)
+
+        assert user.db.get("VDI", disk, "allowed_operations") == free
+        await asyncio.sleep(1)
+        assert user.db.get("task", unplug, "status") != "pending"
+        assert untrue(user.db) == []
+
+
+async def test_a_suspended_vm_that_goes_leaves_its_disks_free():
+    async with client() as user:
+        disk = add_vdi(user, add_sr(user))
+        free = user.db.get("VDI", disk, "allowed_operations")
+        user.db.write("VM", VM, "power_state", "Suspended")
+        await user.call("VBD.create", {**DISK, "VDI": disk, "currently_attached": True})
+        assert "destroy" not in user.db.get("VDI", disk, "allowed_operations")
+        settle(user, "VM", VM)
+        await user.call("VM.destroy", VM)
+
+        assert user.db.get("VDI", disk, "VBDs") == []
+        assert user.db.get("VDI", disk, "allowed_operations") == free
+        assert untrue(user.db) == []
 
 
 async def test_settings_that_change_what_is_allowed():
