@@ -63,16 +63,15 @@ class Preparation:
 
     def step(self, count: int = 64) -> bool:
         """Prepare up to `count` more events; tell whether any are left."""
-        left = count
+        before = self.event_count
         for event in islice(self._events, count):
-            left -= 1
+            self.event_count += 1
             match event:
                 case Upsert():
                     self._upsert(event)
                 case Removal(ref):
                     self._remove(ref)
-        self.event_count += count - left
-        return not left
+        return self.event_count - before == count
 
     @property
     def next_key(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from xoproxy.sessions.counters import Counters
-from xoproxy.sessions.frame import Delivery, Frame
+from xoproxy.sessions.frame import Delivery
 from xoproxy.sessions.lanes import Lane
 from xoproxy.sessions.member import Client, Member
 from xoproxy.sessions.pacing import Pacing
@@ -72,21 +72,20 @@ class FanOut:
             self._catch_up(lane.clear())
             return
         frame = delivery.frames[0]
-        puts = list(lane.swift.values())
-        written = len(puts) + self._write_with_a_look(lane, frame)
         data = frame.wire(deflate=lane.deflate)
+        puts = list(lane.swift.values())
+        written = len(puts) + self._write_with_a_look(lane, data)
         for put in puts:
             put(data)
         lane.position = delivery.to
         self._counters.frames += written
         self._counters.bytes += frame.size * written
 
-    def _write_with_a_look(self, lane: Lane, frame: Frame) -> int:
+    def _write_with_a_look(self, lane: Lane, data: bytes) -> int:
         """Write a frame to those who are not swift; return how many got it.
 
         Who cannot take it is left where he stands, and goes on when his socket has drained.
         """
-        data = frame.wire(deflate=lane.deflate)
         written = 0
         for member in list(lane.others):
             client = member.client

@@ -70,9 +70,10 @@ class Pacing:
     def hold(self, group: SharedView) -> None:
         """Have the paced among those who stand where a group no longer does wait."""
         for member in group.paced:
-            if member.lane is not None and member.rate is not None:
+            rate = member.rate
+            if member.lane is not None and rate is not None:
                 member.step_out()
-                self._wait(member, member.rate)
+                self._wait(member, rate)
 
     def postpones(self, group: SharedView) -> bool:
         """Tell whether a group's news can be left until a beat, since all its members wait."""

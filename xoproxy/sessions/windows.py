@@ -242,17 +242,15 @@ class Windows:
 
         Nor may it be one as which the client knows another view still.
         """
-        taken: set[int | None] = set()
-        for other in client.members.values():
-            if other is not member:
-                taken |= {other.group.number, other.shown_as}
-                taken |= {None if other.destination is None else other.destination.number}
+        others = [other for other in client.members.values() if other is not member]
+        taken = {other.group for other in others} | {other.destination for other in others}
+        known = {other.shown_as for other in others}
         for copy in count():
             look = replace(look, copy=copy)
             group = self._by_look.get(look)
             if group is None:
                 return self._make(look)
-            if group.number not in taken:
+            if group not in taken and group.number not in known:
                 return group
         raise AssertionError
 

@@ -247,7 +247,7 @@ class Connection:
                 # answers in our buffer stay bounded by what one message can cause.
                 await self._until_drained()
             await self._await_close()
-            for task in list(self._calls):
+            for task in self._calls:
                 task.cancel()
 
     def _handle(self, session: Session, frame: bytes | str) -> Effect | None:
